@@ -1,0 +1,1 @@
+//! Exact totals by day.

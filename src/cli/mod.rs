@@ -1,0 +1,1 @@
+//! Commands, parsed by clap.

@@ -1,0 +1,187 @@
+//! The typed settings, after defaults, environment and flags. Units stand last in the names.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use secrecy::SecretString;
+
+use crate::model::Schema;
+
+/// Everything a pipeline is told. Sections a command does not need may be absent in the file; asking for
+/// one that is absent is a located configuration error (`Settings::require_*`).
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The file it came from; `None` for settings made in memory.
+    pub file: Option<PathBuf>,
+    pub postgres: Option<Postgres>,
+    pub kafka: Option<Kafka>,
+    pub cdc: Cdc,
+    pub streaming: Streaming,
+    pub lake: Option<Lake>,
+    pub consumer: Consumer,
+    pub validation: Validation,
+    /// `None` where the file writes no `schema`: the producer then takes the table's columns, the consumer
+    /// `Schema::orders()`.
+    pub schema: Option<Schema>,
+    pub retry: Retry,
+    pub memory_budget_mb: u32,
+    pub allow_plaintext: bool,
+    pub logging: Logging,
+}
+
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    pub host: String,
+    pub port: u16,
+    pub database: String,
+    pub user: String,
+    pub password: Option<SecretString>,
+    /// `orders` or `schema.name`, as written.
+    pub table: String,
+    pub tls: PostgresTls,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SslMode {
+    Disable,
+    /// TLS without checking who answers; only with `security.allow_plaintext`.
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+#[derive(Clone, Debug)]
+pub struct PostgresTls {
+    /// `None`: verify-full, plain on loopback and single-label hosts.
+    pub mode: Option<SslMode>,
+    pub root_cert: Option<PathBuf>,
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    pub brokers: String,
+    pub topic: String,
+    pub num_partitions: i32,
+    pub replication_factor: i32,
+    /// Topic settings used when a missing topic is created.
+    pub topic_config: BTreeMap<String, String>,
+    pub consumer_group: String,
+    /// librdkafka names, already checked against those that would break a promise.
+    pub properties: BTreeMap<String, String>,
+    pub producer_properties: BTreeMap<String, String>,
+    pub consumer_properties: BTreeMap<String, String>,
+    pub exactly_once: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Cdc {
+    pub poll_interval: Duration,
+    pub batch_limit: u32,
+    /// Microseconds on the timestamp column's own clock.
+    pub default_start_timestamp_us: i64,
+    pub timestamp_column: String,
+    /// `None`: the table's primary key.
+    pub key_column: Option<String>,
+    pub timezone: Tz,
+    pub begin_margin: Duration,
+    pub late_commit_margin: Option<Duration>,
+    /// `None`: `foodstream-cursor-<pipeline id>`.
+    pub cursor_topic: Option<String>,
+    /// `None`: `<db>.<schema>.<table>-<topic>`.
+    pub pipeline_id: Option<String>,
+    pub transaction_max_rows: u32,
+    pub transaction_max: Duration,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Streaming {
+    pub checkpoint_location: Option<PathBuf>,
+    /// The state file itself, resolved from `last_processed_timestamp_location` (a folder or a `.txt` file).
+    pub state_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    None,
+    Snappy,
+    Lz4,
+    Zstd(i32),
+}
+
+#[derive(Clone, Debug)]
+pub struct Lake {
+    pub path: PathBuf,
+    pub compression: Compression,
+    pub max_rows_per_file: u64,
+    pub quarantine_path: PathBuf,
+    pub staging_path: PathBuf,
+    pub partition_timezone: Tz,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartingOffsets {
+    Earliest,
+    Latest,
+    /// Milliseconds since the epoch: the first message at or after it.
+    TimestampMs(i64),
+    /// Spark's per-partition form: partition to offset (-2 earliest, -1 latest).
+    Explicit(BTreeMap<i32, i64>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Consumer {
+    pub max_offsets_per_trigger: Option<u64>,
+    pub trigger_interval: Duration,
+    /// `None`: run until stopped.
+    pub await_termination_timeout: Option<Duration>,
+    pub max_batch_bytes: u64,
+    pub starting_offsets: StartingOffsets,
+    pub fail_on_data_loss: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Validation {
+    pub allow_null_order_id: bool,
+    pub allow_negative_amount: bool,
+    pub allow_zero_amount: bool,
+    pub check_status: bool,
+    pub drop_invalid_rows: bool,
+    pub rules: Vec<Rule>,
+}
+
+/// One entry of `validation.rules`. Numbers stay text so that a decimal bound is exact.
+#[derive(Clone, Debug, Default)]
+pub struct Rule {
+    pub column: String,
+    pub not_null: bool,
+    pub not_empty: bool,
+    pub min: Option<String>,
+    pub max: Option<String>,
+    pub exclusive_min: Option<String>,
+    pub one_of: Option<Vec<String>>,
+    pub matches: Option<String>,
+    pub max_length: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Retry {
+    pub start_timeout: Duration,
+    pub max_backoff: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug)]
+pub struct Logging {
+    pub level: String,
+    pub format: LogFormat,
+    pub file: Option<PathBuf>,
+}

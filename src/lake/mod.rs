@@ -1,0 +1,87 @@
+//! The lake: files, quarantine, positions and totals, made durable in one atomic commit.
+//!
+//! `local` implements the contract on a file system: staging beside the lake, a put-if-absent record as the
+//! commit, renames to make it visible, recovery that finishes what a kill left (protocols L1 to L8).
+//! Above: `pipeline::ingest`, `verify`, `tools`.
+
+use std::collections::BTreeMap;
+
+use crate::error::Result;
+use crate::model::{Counts, MicroBatch, OffsetRange, PartitionOffset, Totals};
+
+/// The state after a commit: what the next one continues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Number of the last commit; commit 0 founds the log.
+    pub number: u64,
+    /// Hash of that record; the next record carries it.
+    pub hash: String,
+    /// Next offset to read, by partition. A partition that is missing has never been seen.
+    pub positions: BTreeMap<i32, i64>,
+    pub topic_id: String,
+    /// All rows so far.
+    pub counts: Counts,
+    /// All days so far.
+    pub totals: Totals,
+}
+
+impl Head {
+    pub fn positions(&self) -> Vec<PartitionOffset> {
+        self.positions.iter().map(|(&partition, &offset)| PartitionOffset { partition, offset }).collect()
+    }
+}
+
+/// Files written and synced under staging, not yet part of the lake. Dropping it leaves them to recovery;
+/// `Lake::discard` removes them at once.
+#[derive(Clone, Debug)]
+pub struct Staged {
+    pub ranges: Vec<OffsetRange>,
+    pub counts: Counts,
+    pub totals: Totals,
+    pub files: Vec<StagedFile>,
+}
+
+#[derive(Clone, Debug)]
+pub struct StagedFile {
+    /// Name under the writer's staging folder.
+    pub staged_name: String,
+    /// `date=YYYY-MM-DD/part-….parquet` under the lake root, or under the quarantine root.
+    pub final_name: String,
+    pub quarantine: bool,
+    pub rows: u64,
+    pub bytes: u64,
+    /// CRC32C of the whole file.
+    pub crc32c: u32,
+}
+
+/// What became of a commit.
+#[derive(Clone, Debug)]
+pub enum Committed {
+    /// Durable; the new head. Files are visible or will be made so by the next writer or recovery.
+    Done(Head),
+    /// Another writer took the number. The head is the log's; nothing of ours is visible.
+    Lost(Head),
+}
+
+/// Where micro-batches become durable.
+///
+/// # Contract
+/// - **Atomic.** After any kill, at any instruction, either all of a batch's files, rejects, ranges and totals
+///   are part of the lake, or none.
+/// - **Once.** A batch is committed only against a head whose positions equal the `from` of its ranges
+///   (partitions the head does not know count as equal).
+/// - **Durable before acknowledged.** `Done` means that a power cut keeps it.
+/// - **Several writers** share one log; the number is the fence. A loser learns the new head and decides.
+/// - All calls block.
+pub trait Lake: Send {
+    /// Re-reads the log's tail. `None`: the lake has not been founded.
+    fn head(&mut self) -> Result<Option<Head>>;
+    /// Commit 0: lake uuid, topic, schema and starting positions. Losing the race to found returns the other's head.
+    fn found(&mut self, topic: &str, topic_id: &str, starts: &[PartitionOffset]) -> Result<Head>;
+    /// Writes and syncs the batch's files under staging.
+    fn stage(&mut self, batch: &MicroBatch) -> Result<Staged>;
+    /// Makes a staged batch part of the lake as commit `against.number + 1`.
+    fn commit(&mut self, staged: &Staged, against: &Head) -> Result<Committed>;
+    /// Removes staged files that will not be committed.
+    fn discard(&mut self, staged: Staged) -> Result<()>;
+}

@@ -1,0 +1,52 @@
+//! A validated micro-batch with the positions its commit will publish.
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+
+use super::position::OffsetRange;
+
+/// Accepted rows of one partition date, in the lake's schema (the `date` column is in the path only).
+#[derive(Clone, Debug)]
+pub struct DatedBatch {
+    pub date: NaiveDate,
+    pub rows: RecordBatch,
+}
+
+/// Every message of the ranges is counted once: `input == accepted + rejected`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub input: u64,
+    pub accepted: u64,
+    pub rejected: u64,
+}
+
+/// Rows and exact sums by day. Sums are decimal text by column (`"amount": "18457.50"`), so that no reader
+/// of the record can round them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    pub days: BTreeMap<NaiveDate, DayTotal>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DayTotal {
+    pub rows: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sums: BTreeMap<String, String>,
+}
+
+/// What one commit makes durable at once.
+#[derive(Clone, Debug, Default)]
+pub struct MicroBatch {
+    /// One range a partition, sorted by partition; `to` is past control and aborted records, so a range may
+    /// be wider than its messages and may hold none.
+    pub ranges: Vec<OffsetRange>,
+    pub accepted: Vec<DatedBatch>,
+    /// Batches of the quarantine schema (see `validate`).
+    pub rejected: Vec<RecordBatch>,
+    pub counts: Counts,
+    /// This batch's part of the totals.
+    pub totals: Totals,
+}

@@ -1,0 +1,1 @@
+//! Where stages meet: replicate, ingest, retry, shutdown, progress.

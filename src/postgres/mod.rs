@@ -1,0 +1,1 @@
+//! All PostgreSQL knowledge: connections, TLS, catalogue, quoting, binary COPY, value codecs.

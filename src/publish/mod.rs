@@ -1,0 +1,1 @@
+//! Rows to records to a confirmed position.

@@ -1,0 +1,1 @@
+//! Names of log targets and the set-up of tracing.

@@ -1,0 +1,1 @@
+//! Test orders, connection checks, samples, peek.

@@ -1,0 +1,1 @@
+//! Rules compiled once and applied to columns; rejects with their reasons.

@@ -1,0 +1,1 @@
+//! The message format: a row as one JSON object, both ways.
