@@ -49,4 +49,7 @@ pub struct MicroBatch {
     pub counts: Counts,
     /// This batch's part of the totals.
     pub totals: Totals,
+    /// Offsets inside the ranges that the broker had deleted before they were read; only with
+    /// `failOnDataLoss: false`, and recorded in the commit.
+    pub lost: Vec<OffsetRange>,
 }
