@@ -80,11 +80,10 @@ class Stack:
         return f"postgresql://{USER}:{PASSWORD}@{ports.LOOPBACK}:{self._state().postgres_port}/{DATABASE}"
 
     @property
-    def administrator_dsn(self) -> str:
-        """The superuser's address, for tests that make databases and change server settings."""
-        state = self._state()
-        credentials = f"{ADMINISTRATOR}:{state.postgres_password}"
-        return f"postgresql://{credentials}@{ports.LOOPBACK}:{state.postgres_port}/postgres"
+    def administrator(self) -> str:
+        """The superuser's connection, in libpq's `key=value` form, for tests that make databases and change settings."""
+        server = self.postgres
+        return f"{server.conninfo(ADMINISTRATOR, 'postgres')} password={server.password}"
 
     @property
     def brokers(self) -> str:

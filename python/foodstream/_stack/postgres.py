@@ -198,7 +198,10 @@ class Postgres:
             pid = int(lock.read_text(encoding="utf-8").split("\n", 1)[0])
         except (OSError, ValueError):
             return
-        if process.start_time(pid) is None or str(self.data) not in process.command_line(pid):
+        if process.start_time(pid) is None:
+            # Left to PostgreSQL, which also looks whether children of the killed server still use its memory.
+            return
+        if str(self.data) not in process.command_line(pid):
             lock.unlink()
             return
         raise StackError(f"process {pid} already serves {self.data} and was not started from this folder; stop it first")
