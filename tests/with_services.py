@@ -9,6 +9,7 @@ Needs the extra `[local]`, not the built extension. Exits with the command's cod
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
 
-from foodstream._stack.errors import StackError  # noqa: E402  (importable only after the line above)
+from foodstream._stack import ports  # noqa: E402  (importable only after the line above)
+from foodstream._stack.errors import StackError  # noqa: E402
 from foodstream.local import Stack  # noqa: E402
 
 POSTGRES = "FOODSTREAM_TEST_POSTGRES"
@@ -36,7 +38,9 @@ def services() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="foodstream-tests-") as folder:
         stack = Stack(folder)
         try:
-            stack.up(sample=False)
+            # Not the default ports: those are for the stack a developer has up beside the tests.
+            postgres_port = ports.spare(set())
+            stack.up(postgres_port, ports.spare({postgres_port}), sample=False)
             yield {POSTGRES: stack.administrator, KAFKA: stack.brokers}
         finally:
             stack.reset()
@@ -47,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
     if not command:
         print(__doc__, file=sys.stderr)
         return 2
+    # A runner that is told to end must still take the services away.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         with services() as variables:
             return subprocess.run(command, env={**os.environ, **variables}, check=False).returncode
