@@ -2,7 +2,7 @@
 
     python tests/with_services.py -- cargo test
 
-The command finds them in FOODSTREAM_TEST_POSTGRES (a superuser's connection, `host=… port=… user=… password=… dbname=…`)
+The command finds them in FOODSTREAM_TEST_POSTGRES (a superuser's, `host=… port=… user=… password=… dbname=…`)
 and FOODSTREAM_TEST_KAFKA (`host:port`). Where both are set already, the services they name are used and left alone.
 Needs the extra `[local]`, not the built extension. Exits with the command's code.
 """
@@ -18,9 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
 
-from foodstream._stack import ports  # noqa: E402  (importable only after the line above)
-from foodstream._stack.errors import StackError  # noqa: E402
-from foodstream.local import Stack  # noqa: E402
+from foodstream._stack import ports
+from foodstream._stack.errors import StackError
+from foodstream.local import Stack
 
 POSTGRES = "FOODSTREAM_TEST_POSTGRES"
 KAFKA = "FOODSTREAM_TEST_KAFKA"

@@ -18,6 +18,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,15 +65,15 @@ class Stack:
 
     @property
     def postgres(self) -> Postgres:
+        """The server as it was last set up, running or not."""
         state = self._state()
         return Postgres(self.folder / "postgres", state.postgres_port, state.postgres_password)
 
     @property
     def kafka(self) -> Kafka:
+        """The broker as it was last set up, running or not."""
         state = self._state()
-        return Kafka(
-            self.folder / "kafka-1", state.kafka_port, state.kafka_controller_port, state.kafka_cluster_id
-        )
+        return Kafka(self.folder / "kafka-1", state.kafka_port, state.kafka_controller_port, state.kafka_cluster_id)
 
     @property
     def dsn(self) -> str:
@@ -81,15 +82,17 @@ class Stack:
 
     @property
     def administrator(self) -> str:
-        """The superuser's connection, in libpq's `key=value` form, for tests that make databases and change settings."""
+        """The superuser's connection in libpq's `key=value` form, for tests that make databases and change settings."""
         server = self.postgres
         return f"{server.conninfo(ADMINISTRATOR, 'postgres')} password={server.password}"
 
     @property
     def brokers(self) -> str:
+        """Where Kafka clients begin, `host:port`."""
         return self.kafka.address
 
     def exists(self) -> bool:
+        """True if a stack was ever started in this folder, and not reset."""
         return (self.folder / "stack.json").exists()
 
     def running(self) -> dict[str, process.Started | None]:
@@ -111,7 +114,7 @@ class Stack:
             runtime.java()
             runtime.kafka_jars()
             self._save(state)
-            services = {"postgres": self.postgres, "kafka": self.kafka}
+            services: dict[str, Postgres | Kafka] = {"postgres": self.postgres, "kafka": self.kafka}
             starting = [name for name in services if name not in up]
             try:
                 self._start([services[name] for name in starting])
@@ -135,12 +138,13 @@ class Stack:
         """Stops the stack and deletes what it made in its folder; anything else there stays."""
         if not self.exists():
             if self.folder.is_dir() and any(self.folder.iterdir()):
-                raise StackError(f"{self.folder} was not made by foodstream local (no stack.json); nothing deleted", USAGE)
+                raise StackError(f"{self.folder} holds no stack (no stack.json in it); nothing deleted", USAGE)
             return []
         with self._locked():
             stopped = self._stop()
             for service in ("postgres", "kafka-1"):
-                _delete_tree(self.folder / service)
+                if (self.folder / service).exists():
+                    shutil.rmtree(self.folder / service)
             for name in ("stack.json", "lock"):
                 (self.folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
@@ -148,7 +152,7 @@ class Stack:
         return stopped
 
     def _stop(self) -> list[str]:
-        services = {"postgres": self.postgres, "kafka": self.kafka}
+        services: dict[str, Postgres | Kafka] = {"postgres": self.postgres, "kafka": self.kafka}
         with ThreadPoolExecutor() as pool:
             stopped = dict(zip(services, pool.map(lambda service: service.stop(), services.values()), strict=True))
         # It names ports of a running stack; left behind, it would point every command at nothing.
@@ -168,9 +172,7 @@ class Stack:
         ):
             current = None if before is None else (before.postgres_port if name == "postgres" else before.kafka_port)
             if name in up and wanted is not None and wanted != current:
-                raise StackError(
-                    f"{name} already runs on port {current}; stop it with `foodstream local down` before {option} {wanted}"
-                )
+                raise StackError(f"{name} runs on port {current}; `foodstream local down` before {option} {wanted}")
         if before is None:
             # `preferred` below; replaced by the first choice of a port.
             before = _State(POSTGRES_PORT, secrets.token_urlsafe(18), KAFKA_PORT, 0, new_cluster_id())
@@ -236,13 +238,6 @@ class Stack:
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def _delete_tree(folder: Path) -> None:
-    import shutil
-
-    if folder.exists():
-        shutil.rmtree(folder)
 
 
 def run(options: Mapping[str, Any]) -> int:

@@ -81,10 +81,8 @@ class Kafka:
         ready = process.wait_until(lambda: not started.is_running() or answers(self.port), START_TIMEOUT_SEC)
         if not ready or not started.is_running():
             process.stop(started, STOP_STEPS)
-            problem = f"Kafka did not answer on {self.address} within {START_TIMEOUT_SEC:.0f} s" if not ready else (
-                "Kafka ended while starting"
-            )
-            raise StackError(f"{problem}; the end of {self.log}:\n{process.tail(self.log, 15)}")
+            problem = "ended while starting" if ready else f"did not answer in {START_TIMEOUT_SEC:.0f} s"
+            raise StackError(f"Kafka {problem}; the end of {self.log}:\n{process.tail(self.log, 15)}")
 
     def stop(self) -> bool:
         """Ends the node; False if it was not running."""

@@ -75,8 +75,10 @@ def _checked(folder: Path, origin: str) -> Path:
 
 
 def client_environment(password: str) -> dict[str, str]:
-    """This process's environment without the PG variables that would send psql elsewhere, and with the password
-    (there and not on the command line, which every user of the machine can read)."""
+    """Our own environment without the PG variables that would send psql elsewhere, and with the password.
+
+    It is there and not on the command line, since every user of the machine can read that.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return {**kept, "PGPASSWORD": password, "PGCONNECT_TIMEOUT": "10"}
 
@@ -118,9 +120,7 @@ class Postgres:
         )
         if not ready or not started.is_running():
             process.stop(started, STOP_STEPS)
-            problem = f"did not accept connections within {START_TIMEOUT_SEC:.0f} s" if not ready else (
-                "ended while starting"
-            )
+            problem = "ended while starting" if ready else f"did not accept connections in {START_TIMEOUT_SEC:.0f} s"
             raise StackError(f"PostgreSQL {problem}; the end of {self.log}:\n{process.tail(self.log, 15)}")
 
     def stop(self) -> bool:
@@ -204,7 +204,7 @@ class Postgres:
         if str(self.data) not in process.command_line(pid):
             lock.unlink()
             return
-        raise StackError(f"process {pid} already serves {self.data} and was not started from this folder; stop it first")
+        raise StackError(f"process {pid} serves {self.data} but was not started by this stack; stop it first")
 
     def _accepts_connections(self, started: process.Started) -> bool:
         try:

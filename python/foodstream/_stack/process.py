@@ -64,9 +64,7 @@ def start_time(pid: int) -> str | None:
             return None
         state, ticks_since_boot = fields[0], fields[19]
         return None if state == "Z" else f"{_boot_id()}/{ticks_since_boot}"
-    ps = subprocess.run(
-        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
+    ps = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, started = ps.stdout.strip().partition(" ")
     return started.strip() if started and not state.startswith("Z") else None
 

