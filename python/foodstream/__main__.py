@@ -12,22 +12,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command with the arguments after the program's name, and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        from foodstream import _core
+        from foodstream._core import main as run_core
     except ImportError as error:
         print(f"foodstream: the extension is not built ({error}); `make build` builds it", file=sys.stderr)
         return 1
-    return _core.main(["foodstream", *arguments])
+    return run_core(["foodstream", *arguments])
 
 
 def run_python(command: str, options: Mapping[str, Any]) -> int:
     """Called by the core for ``local`` and ``demo``; the keys of ``options`` stand at the two ``run`` functions."""
     if command == "demo":
-        from foodstream import _demo
-
-        return _demo.run(options)
-    from foodstream import local
-
-    return local.run(options)
+        from foodstream._demo import run
+    else:
+        from foodstream.local import run
+    return run(options)
 
 
 if __name__ == "__main__":

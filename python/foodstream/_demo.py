@@ -17,12 +17,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from foodstream._stack import ports, process
 from foodstream._stack.errors import FAILURE, StackError
-from foodstream._stack.postgres import binaries, client_environment
+from foodstream._stack.postgres import client_environment, psql_command
 from foodstream.local import DATABASE, PASSWORD, USER, Stack
 
 # The first figure waits for topics, the group and Kafka's own transaction topic; the later ones for a poll and a
@@ -154,9 +155,8 @@ class Walk:
     @contextlib.contextmanager
     def uncommitted_order(self) -> Iterator[int]:
         """An order inserted by a connection of its own, which commits when the block ends."""
-        psql = [str(binaries() / "psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
         session = subprocess.Popen(
-            [*psql, self.stack.postgres.conninfo(USER, DATABASE)],
+            [*psql_command(), self.stack.postgres.conninfo(USER, DATABASE)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=client_environment(PASSWORD),
@@ -166,7 +166,10 @@ class Walk:
             assert session.stdin is not None and session.stdout is not None
             session.stdin.write(_LATE_ORDER)
             session.stdin.flush()
-            yield int(session.stdout.readline())
+            answer = session.stdout.readline()
+            if not answer:
+                raise DemoError("PostgreSQL did not take the late order")
+            yield int(answer)
             session.stdin.write("COMMIT;\n")
             session.stdin.close()
         if session.returncode != 0:
@@ -176,11 +179,11 @@ class Walk:
         """Wait until the producer has asked PostgreSQL that often from now on."""
         for _ in range(times):
             moment = self.stack.postgres.psql("SELECT clock_timestamp()", DATABASE)
-            question = _POLLED_SINCE.format(user=USER, moment=moment)
-            self._wait(
-                lambda question=question: int(self.stack.postgres.psql(question, DATABASE)) > 0,
-                lambda: "the producer polling while a transaction is open",
-            )
+            self._wait(partial(self._polled_since, moment), lambda: "the producer to poll while a transaction is open")
+
+    def processes(self) -> str:
+        """The ids of producer and consumer."""
+        return " and ".join(str(stream.pid) for stream in self._streams.values())
 
     def stop(self) -> None:
         """End producer and consumer as Ctrl-C would; both must end cleanly."""
@@ -210,6 +213,9 @@ class Walk:
         """The last lines of what producer and consumer said, for an error."""
         parts = [f"==> {name} <==\n{process.tail(self._log(name), LOG_LINES)}" for name in ("producer", "consumer")]
         return "\n".join(parts)
+
+    def _polled_since(self, moment: str) -> bool:
+        return self.stack.postgres.psql(_POLLED_SINCE.format(user=USER, moment=moment), DATABASE) != "0"
 
     def _wait(self, condition: Callable[[], bool], what: Callable[[], str]) -> None:
         deadline = time.monotonic() + STEP_TIMEOUT_SEC
@@ -275,8 +281,8 @@ def _summary(steps: Sequence[Figures]) -> str:
     last = steps[-1]
     lines += [
         "",
-        f"Of {last.table} rows in PostgreSQL, {last.lake} are in the lake and {last.quarantine} is in quarantine with its",
-        "reason: none lost, none twice, the late one included.",
+        f"Of {last.table} rows in PostgreSQL, {last.lake} are in the lake and {last.quarantine} is in quarantine",
+        "with its reason: none lost, none twice, the late one included.",
     ]
     return "\n".join(lines)
 
@@ -318,7 +324,8 @@ def run(options: Mapping[str, Any]) -> int:
         return 0
     print(f"{_summary(steps)}\n")
     if keep:
-        print(f"everything runs on in {folder}; `foodstream local down` there ends the services")
+        print(f"everything runs on in {folder}: producer and consumer are the processes {walk.processes()},")
+        print("`foodstream local down` there ends the services")
     else:
         print(f"{seconds} s; producer, consumer and services are stopped, and the folder is removed")
     return 0

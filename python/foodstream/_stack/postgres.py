@@ -83,6 +83,11 @@ def client_environment(password: str) -> dict[str, str]:
     return {**kept, "PGPASSWORD": password, "PGCONNECT_TIMEOUT": "10"}
 
 
+def psql_command() -> list[str]:
+    """The words of psql as a program uses it: no start-up file, bare values, an end at the first error."""
+    return [str(binaries() / "psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
+
+
 @dataclass(frozen=True)
 class Postgres:
     """A server with its folder, port and administrator's password."""
@@ -133,9 +138,8 @@ class Postgres:
 
     def psql(self, sql: str, database: str = "postgres") -> str:
         """Runs SQL (psql's own commands too) as the administrator, stopping at the first error."""
-        command = [str(binaries() / "psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-"]
         done = subprocess.run(
-            [*command, self.conninfo(ADMINISTRATOR, database)],
+            [*psql_command(), "-f", "-", self.conninfo(ADMINISTRATOR, database)],
             input=sql,
             capture_output=True,
             text=True,
