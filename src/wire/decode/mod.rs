@@ -101,7 +101,8 @@ impl Decoder {
     pub fn decode(&mut self, batch: &MessageBatch) -> Result<Decoded> {
         if i32::try_from(batch.byte_len()).is_err() || u32::try_from(batch.len()).is_err() {
             let (messages, bytes) = (batch.len(), batch.byte_len());
-            let message = format!("a batch of {messages} messages and {bytes} bytes is too large; lower max_batch_bytes");
+            let message =
+                format!("a batch of {messages} messages and {bytes} bytes is too large; lower max_batch_bytes");
             return Err(Error::new(Kind::Config, message));
         }
         for column in &mut self.columns {

@@ -311,7 +311,7 @@ fn unicode_escape(rest: &mut &[u8]) -> Result<char, Reason> {
 fn hex4(rest: &mut &[u8]) -> Result<u32, Reason> {
     let (digits, tail) = rest.split_first_chunk::<4>().ok_or(Reason::NotJson)?;
     *rest = tail;
-    digits.iter().try_fold(0, |code, &digit| {
-        (digit as char).to_digit(16).map(|value| code << 4 | value).ok_or(Reason::NotJson)
-    })
+    digits
+        .iter()
+        .try_fold(0, |code, &digit| (digit as char).to_digit(16).map(|value| code << 4 | value).ok_or(Reason::NotJson))
 }
