@@ -148,14 +148,18 @@ pub fn timestamp_text(out: &mut Vec<u8>, us: i64) {
     match us {
         TIMESTAMP_INFINITY => out.extend_from_slice(b"infinity"),
         TIMESTAMP_MINUS_INFINITY => out.extend_from_slice(b"-infinity"),
-        _ => {
-            let before_christ = era_date(out, us.div_euclid(MICROS_PER_DAY));
-            out.push(b' ');
-            time_digits(out, us.rem_euclid(MICROS_PER_DAY));
-            if before_christ {
-                out.extend_from_slice(b" BC");
-            }
-        }
+        _ => moment_text(out, us.div_euclid(MICROS_PER_DAY), us.rem_euclid(MICROS_PER_DAY)),
+    }
+}
+
+/// The finite case of `timestamp_text`, by days since 1970 and microseconds of the day: PostgreSQL's last thirty
+/// years do not fit 64 bits of microseconds since 1970.
+pub fn moment_text(out: &mut Vec<u8>, days: i64, us_of_day: i64) {
+    let before_christ = era_date(out, days);
+    out.push(b' ');
+    time_digits(out, us_of_day);
+    if before_christ {
+        out.extend_from_slice(b" BC");
     }
 }
 
