@@ -12,13 +12,14 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Stderr, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -48,26 +49,53 @@ pub struct Logs<'a> {
     pub run_id: &'a str,
 }
 
+/// The installed logs; kept for the words a command ends with.
+#[derive(Debug)]
+pub struct Telemetry {
+    sinks: Arc<Sinks>,
+    format: Format,
+    run_id: String,
+}
+
 /// Sends events to stderr and the file from now on, in this process. A second call changes nothing.
 ///
 /// # Errors
 /// A level that is none, and a file that cannot be opened, are configuration errors.
-pub fn install(logs: &Logs<'_>) -> Result<()> {
+pub fn install(logs: &Logs<'_>) -> Result<Telemetry> {
     let filter = filter(parse_level(logs.level)?);
     let sinks = Arc::new(Sinks { stderr: true, file: logs.file.map(open).transpose()? });
-    let subscriber = subscriber(filter, logs.format, logs.run_id, SystemClock, sinks);
+    let run_id = logs.run_id.to_owned();
+    let subscriber = subscriber(filter, logs.format, run_id.clone(), SystemClock, Arc::clone(&sinks));
     let _ = tracing::subscriber::set_global_default(subscriber);
-    Ok(())
+    Ok(Telemetry { sinks, format: logs.format, run_id })
+}
+
+impl Telemetry {
+    /// Says why a command ends, whatever the log level: `error: …` for people, else a line like all others.
+    pub fn last_words(&self, words: &str) {
+        let message = words.to_owned();
+        let line = Line { level: Level::ERROR, target: "foodstream::cli", message, fields: Map::new() };
+        let (now, mut text) = (SystemClock.now(), String::new());
+        // Writing into a string does not fail.
+        let _ = line.render(&mut text, self.format, &self.run_id, now);
+        let Sinks { stderr, file } = &*self.sinks;
+        if *stderr && self.format == Format::Text {
+            let _ = writeln!(io::stderr().lock(), "error: {words}");
+            Sinks::put(None, file.as_ref(), text.as_bytes());
+        } else {
+            Sinks::put(stderr.then(io::stderr), file.as_ref(), text.as_bytes());
+        }
+    }
 }
 
 fn subscriber(
     filter: Targets,
     format: Format,
-    run_id: &str,
+    run_id: String,
     clock: impl Clock + 'static,
     sinks: Arc<Sinks>,
 ) -> impl Subscriber + Send + Sync {
-    let lines = Lines { format, run_id: run_id.to_owned(), clock };
+    let lines = Lines { format, run_id, clock };
     let layer = tracing_subscriber::fmt::layer().event_format(lines).log_internal_errors(false).with_writer(sinks);
     tracing_subscriber::registry().with(filter).with(layer)
 }
@@ -109,14 +137,20 @@ struct Sinks {
     file: Option<File>,
 }
 
-impl Write for &Sinks {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.stderr {
-            let _ = io::stderr().lock().write_all(line);
+impl Sinks {
+    fn put(stderr: Option<Stderr>, file: Option<&File>, line: &[u8]) {
+        if let Some(stderr) = stderr {
+            let _ = stderr.lock().write_all(line);
         }
-        if let Some(mut file) = self.file.as_ref() {
+        if let Some(mut file) = file {
             let _ = file.write_all(line);
         }
+    }
+}
+
+impl Write for &Sinks {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        Sinks::put(self.stderr.then(io::stderr), self.file.as_ref(), line);
         Ok(line.len())
     }
 
@@ -137,61 +171,48 @@ where
     N: for<'a> FormatFields<'a> + 'static,
     C: Clock,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut parts = Parts::default();
-        event.record(&mut parts);
-        match self.format {
-            Format::Text => self.text(writer, event, &parts),
-            Format::Json => self.json(writer, event, parts),
-        }
-    }
-}
-
-impl<C: Clock> Lines<C> {
-    fn text(&self, mut writer: Writer<'_>, event: &Event<'_>, parts: &Parts) -> fmt::Result {
-        let time = self.clock.now().format("%Y-%m-%d %H:%M:%S%.3f");
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let metadata = event.metadata();
-        write!(writer, "{time} {:<5} [{}]", metadata.level(), tag(metadata.target()))?;
-        if !parts.message.is_empty() {
-            return writeln!(writer, " {}", parts.message);
-        }
-        // Our messages hold their figures in words; only an event without a message needs its fields.
-        for (name, value) in &parts.fields {
-            write!(writer, " {name}={value}")?;
-        }
-        writeln!(writer)
-    }
-
-    fn json(&self, mut writer: Writer<'_>, event: &Event<'_>, parts: Parts) -> fmt::Result {
-        let metadata = event.metadata();
-        let line = serde_json::json!({
-            "time": self.clock.now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-            "level": metadata.level().as_str(),
-            "target": metadata.target(),
-            "message": parts.message,
-            "run_id": self.run_id,
-            "fields": parts.fields,
-        });
-        writeln!(writer, "{line}")
-    }
-}
-
-/// `foodstream::producer` → `PRODUCER`, the documents' tag; another crate's target → its crate.
-fn tag(target: &str) -> String {
-    match target.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix("::")) {
-        Some(own) => own.split("::").next().unwrap_or(own).to_uppercase(),
-        None => target.split("::").next().unwrap_or(target).to_owned(),
+        let mut line =
+            Line { level: *metadata.level(), target: metadata.target(), message: String::new(), fields: Map::new() };
+        event.record(&mut line);
+        line.render(&mut writer, self.format, &self.run_id, self.clock.now())
     }
 }
 
 /// An event taken apart.
-#[derive(Default)]
-struct Parts {
+struct Line<'a> {
+    level: Level,
+    target: &'a str,
     message: String,
     fields: Map<String, Value>,
 }
 
-impl Parts {
+impl Line<'_> {
+    fn render(self, into: &mut impl fmt::Write, format: Format, run_id: &str, now: DateTime<Utc>) -> fmt::Result {
+        if format == Format::Json {
+            let line = serde_json::json!({
+                "time": now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+                "level": self.level.as_str(),
+                "target": self.target,
+                "message": self.message,
+                "run_id": run_id,
+                "fields": self.fields,
+            });
+            return writeln!(into, "{line}");
+        }
+        let time = now.format("%Y-%m-%d %H:%M:%S%.3f");
+        write!(into, "{time} {:<5} [{}]", self.level.as_str(), tag(self.target))?;
+        if !self.message.is_empty() {
+            return writeln!(into, " {}", self.message);
+        }
+        // Our messages hold their figures in words; only an event without a message needs its fields.
+        for (name, value) in &self.fields {
+            write!(into, " {name}={value}")?;
+        }
+        writeln!(into)
+    }
+
     fn put(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
@@ -203,7 +224,15 @@ impl Parts {
     }
 }
 
-impl Visit for Parts {
+/// `foodstream::producer` → `PRODUCER`, the documents' tag; another crate's target → its crate.
+fn tag(target: &str) -> String {
+    match target.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix("::")) {
+        Some(own) => own.split("::").next().unwrap_or(own).to_uppercase(),
+        None => target.split("::").next().unwrap_or(target).to_owned(),
+    }
+}
+
+impl Visit for Line<'_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.put(field, Value::from(value));
     }
@@ -233,8 +262,6 @@ impl Visit for Parts {
 mod tests {
     use std::io::{Read, Seek};
 
-    use chrono::DateTime;
-
     use super::*;
     use crate::clock::ManualClock;
 
@@ -243,7 +270,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         let sinks = Arc::new(Sinks { stderr: false, file: Some(file.try_clone().unwrap()) });
         let clock = ManualClock::new(DateTime::from_timestamp_millis(1_795_248_721_123).unwrap());
-        let subscriber = subscriber(filter(parse_level(level).unwrap()), format, "run-1", clock, sinks);
+        let subscriber = subscriber(filter(parse_level(level).unwrap()), format, "run-1".to_owned(), clock, sinks);
         tracing::subscriber::with_default(subscriber, events);
         let mut text = String::new();
         file.rewind().unwrap();
