@@ -71,20 +71,23 @@ pub fn install(logs: &Logs<'_>) -> Result<Telemetry> {
 }
 
 impl Telemetry {
-    /// Says why a command ends, whatever the log level: `error: …` for people, else a line like all others.
-    pub fn last_words(&self, words: &str) {
-        let message = words.to_owned();
+    /// For words before anything is installed: stderr alone.
+    pub fn stderr(format: Format, run_id: &str) -> Self {
+        Telemetry { sinks: Arc::new(Sinks { stderr: true, file: None }), format, run_id: run_id.to_owned() }
+    }
+
+    /// Says why a command ends, whatever the log level: `shown` to people, `message` as a line like all others to
+    /// whoever reads JSON, and to the file.
+    pub fn last_words(&self, shown: &str, message: &str) {
+        let message = message.to_owned();
         let line = Line { level: Level::ERROR, target: "foodstream::cli", message, fields: Map::new() };
-        let (now, mut text) = (SystemClock.now(), String::new());
+        let mut text = String::new();
         // Writing into a string does not fail.
-        let _ = line.render(&mut text, self.format, &self.run_id, now);
+        let _ = line.render(&mut text, self.format, &self.run_id, SystemClock.now());
         let Sinks { stderr, file } = &*self.sinks;
-        if *stderr && self.format == Format::Text {
-            let _ = writeln!(io::stderr().lock(), "error: {words}");
-            Sinks::put(None, file.as_ref(), text.as_bytes());
-        } else {
-            Sinks::put(stderr.then(io::stderr), file.as_ref(), text.as_bytes());
-        }
+        let shown = if self.format == Format::Text { format!("{shown}\n") } else { text.clone() };
+        Sinks::put(stderr.then(io::stderr), None, shown.as_bytes());
+        Sinks::put(None, file.as_ref(), text.as_bytes());
     }
 }
 

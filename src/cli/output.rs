@@ -8,8 +8,6 @@ use std::io::{self, ErrorKind, StdoutLock, Write};
 
 use serde_json::Value;
 
-use crate::error::{Error, Kind, Result};
-
 #[derive(Debug)]
 pub struct Out<W: Write = StdoutLock<'static>> {
     sink: W,
@@ -19,8 +17,8 @@ pub struct Out<W: Write = StdoutLock<'static>> {
 
 impl Out {
     /// Locks standard output for as long as it lives.
-    pub fn stdout(json: bool) -> Self {
-        Out::new(io::stdout().lock(), json)
+    pub fn stdout() -> Self {
+        Out::new(io::stdout().lock(), false)
     }
 }
 
@@ -52,17 +50,14 @@ impl<W: Write> Out<W> {
         }
     }
 
-    pub fn wants_json(&self) -> bool {
-        self.json
+    pub fn set_json(&mut self, json: bool) {
+        self.json = json;
     }
 
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(mut self) -> io::Result<()> {
         let failure = self.failure.take().or_else(|| self.sink.flush().err());
         match failure {
-            Some(error) if error.kind() != ErrorKind::BrokenPipe => {
-                // Nobody's service is at fault; `Bug` is the kind that asks for no reaction of a caller.
-                Err(Error::new(Kind::Bug, "cannot write to standard output").because(error))
-            }
+            Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
             _ => Ok(()),
         }
     }
@@ -113,6 +108,6 @@ mod tests {
         assert!(gone.finish().is_ok());
         let mut full = Out::new(Failing(ErrorKind::StorageFull), false);
         full.line("x");
-        assert_eq!(full.finish().unwrap_err().exit_code(), 1);
+        assert_eq!(full.finish().unwrap_err().kind(), ErrorKind::StorageFull);
     }
 }
