@@ -14,8 +14,6 @@ use secrecy::SecretString;
 pub const DEFAULT_CONFIG: &str = "configs/orders_stream.yml";
 /// Orders of one round of the guide.
 const DEFAULT_ORDERS: u64 = 5;
-/// Rows `read` shows: a screenful.
-const DEFAULT_LIMIT: u64 = 20;
 /// Longest wait of a bounded run for transactions that are still open: longer than Kafka's and most
 /// databases' own limits of a minute.
 const DEFAULT_ONCE_WAIT: &str = "90";
@@ -206,9 +204,9 @@ pub struct Server {
 
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// Only this section; may be repeated
+    /// Only this section: postgres, kafka, lake, state or checkpoint
     #[arg(long, value_name = "NAME")]
-    pub section: Vec<String>,
+    pub section: Option<crate::verify::Section>,
     #[command(flatten)]
     pub common: Common,
 }
@@ -242,9 +240,9 @@ pub struct Read {
     /// Only this partition, as YYYY-MM-DD
     #[arg(long)]
     pub date: Option<NaiveDate>,
-    /// Sample rows to show
-    #[arg(long, default_value_t = DEFAULT_LIMIT)]
-    pub limit: u64,
+    /// Rows to show [default: 20 in a table, all in the other forms]
+    #[arg(long)]
+    pub limit: Option<usize>,
     /// Form of the rows
     #[arg(long, value_name = "FORM", default_value = "table")]
     pub format: RowForm,

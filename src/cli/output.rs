@@ -50,6 +50,10 @@ impl<W: Write> Out<W> {
         }
     }
 
+    pub fn wants_json(&self) -> bool {
+        self.json
+    }
+
     pub fn set_json(&mut self, json: bool) {
         self.json = json;
     }

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchReader, StructArray};
+use arrow::array::{ArrayRef, RecordBatch, StructArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -13,8 +13,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 use pyo3_arrow::ffi::{ArrayIterator, to_array_pycapsules, to_schema_pycapsule, to_stream_pycapsule};
 
-use super::{errors, wait};
-use crate::error::Error;
+use super::{errors, slot, wait};
+use crate::error::{Error, Result};
 
 /// Rows in memory; may be read any number of times.
 #[pyclass(frozen, module = "foodstream")]
@@ -69,12 +69,14 @@ impl Rows {
 #[pyclass(frozen, module = "foodstream")]
 pub struct RowStream {
     schema: SchemaRef,
-    reader: Mutex<Option<Box<dyn RecordBatchReader + Send>>>,
+    batches: Mutex<Option<Batches>>,
 }
 
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+
 impl RowStream {
-    pub fn new(reader: Box<dyn RecordBatchReader + Send>) -> Self {
-        RowStream { schema: reader.schema(), reader: Mutex::new(Some(reader)) }
+    pub fn new(schema: SchemaRef, batches: Batches) -> Self {
+        RowStream { schema, batches: Mutex::new(Some(batches)) }
     }
 }
 
@@ -94,22 +96,24 @@ impl RowStream {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        let taken = self.reader.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        let reader = taken.ok_or_else(|| errors::misuse(py, "this stream was read already; call read() again"))?;
-        stream(py, &self.schema, reader, requested_schema)
+        let taken = slot::lock(&self.batches).take();
+        let batches = taken.ok_or_else(|| errors::misuse(py, "this stream was read already; call read() again"))?;
+        stream(py, &self.schema, batches, requested_schema)
     }
 }
 
 fn stream<'py>(
     py: Python<'py>,
     schema: &SchemaRef,
-    batches: impl Iterator<Item = Result<RecordBatch, ArrowError>> + Send + 'static,
+    mut batches: impl Iterator<Item = Result<RecordBatch>> + Send + 'static,
     requested_schema: Option<Bound<'py, PyCapsule>>,
 ) -> PyResult<Bound<'py, PyCapsule>> {
-    let mut batches = batches;
     // The next batch is asked for by foreign C code, through which no panic may pass.
-    let next = move || wait::caught(|| Ok(batches.next())).unwrap_or_else(|error| Some(Err(foreign(error))));
-    let arrays = std::iter::from_fn(next).map(|batch| batch.map(|rows| Arc::new(StructArray::from(rows)) as ArrayRef));
+    let next = move || wait::caught(|| batches.next().transpose()).transpose();
+    let arrays = std::iter::from_fn(next).map(|batch| match batch {
+        Ok(rows) => Ok(Arc::new(StructArray::from(rows)) as ArrayRef),
+        Err(error) => Err(ArrowError::ExternalError(Box::new(error))),
+    });
     Ok(to_stream_pycapsule(py, Box::new(ArrayIterator::new(arrays, struct_field(schema))), requested_schema)?)
 }
 
@@ -121,10 +125,6 @@ fn struct_field(schema: &Schema) -> Arc<Field> {
 
 fn names(schema: &Schema) -> String {
     schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ")
-}
-
-fn foreign(error: Error) -> ArrowError {
-    ArrowError::ExternalError(Box::new(error))
 }
 
 fn failed(py: Python<'_>, error: ArrowError) -> PyErr {
