@@ -156,10 +156,7 @@ impl<C: GroupConsumer> Reader<C> {
 
     /// Next offsets, by assigned partition.
     pub fn positions(&self) -> Vec<PartitionOffset> {
-        self.places
-            .iter()
-            .map(|(&partition, place)| PartitionOffset { partition, offset: place.next })
-            .collect()
+        self.places.iter().map(|(&partition, place)| PartitionOffset { partition, offset: place.next }).collect()
     }
 
     /// Every assigned partition was read to its end when last heard of.
@@ -182,9 +179,7 @@ impl<C: GroupConsumer> Reader<C> {
         self.forget();
         self.places = positions
             .iter()
-            .map(|position| {
-                (position.partition, Place { from: position.offset, next: position.offset, at_end: false })
-            })
+            .map(|position| (position.partition, Place { from: position.offset, next: position.offset, at_end: false }))
             .collect();
     }
 

@@ -3,10 +3,13 @@ use std::collections::VecDeque;
 use super::*;
 use crate::model::Message;
 
-/// Hands out scripted polls: events, then (partition, offset) pairs.
+/// One poll: events, then (partition, offset) pairs.
+type Poll = (Vec<Event>, Vec<(i32, i64)>);
+
+/// Hands out scripted polls.
 #[derive(Default)]
 struct Scripted {
-    polls: VecDeque<(Vec<Event>, Vec<(i32, i64)>)>,
+    polls: VecDeque<Poll>,
     assigned: Vec<Vec<PartitionOffset>>,
     sought: Vec<Vec<PartitionOffset>>,
     asked: Vec<usize>,
@@ -45,7 +48,7 @@ fn at(partition: i32, offset: i64) -> PartitionOffset {
     PartitionOffset { partition, offset }
 }
 
-fn reader(polls: Vec<(Vec<Event>, Vec<(i32, i64)>)>) -> Reader<Scripted> {
+fn reader(polls: Vec<Poll>) -> Reader<Scripted> {
     let mut reader = Reader::new(Scripted { polls: polls.into(), ..Scripted::default() });
     reader.start(&[at(0, 5), at(1, 0)]).unwrap();
     reader
@@ -74,10 +77,7 @@ fn the_next_batch_begins_where_the_last_was_cut() {
     reader.cut();
     read(&mut reader);
     let ranges = reader.cut();
-    assert_eq!(ranges, [
-        OffsetRange { partition: 0, from: 5, to: 6 },
-        OffsetRange { partition: 1, from: 1, to: 2 }
-    ]);
+    assert_eq!(ranges, [OffsetRange { partition: 0, from: 5, to: 6 }, OffsetRange { partition: 1, from: 1, to: 2 }]);
 }
 
 #[test]
@@ -111,10 +111,8 @@ fn rewinding_forgets_the_batch_and_seeks() {
 
 #[test]
 fn the_end_is_left_again_when_a_message_follows_it() {
-    let ends = vec![
-        Event::EndOfPartition { partition: 0, offset: 5 },
-        Event::EndOfPartition { partition: 1, offset: 0 },
-    ];
+    let ends =
+        vec![Event::EndOfPartition { partition: 0, offset: 5 }, Event::EndOfPartition { partition: 1, offset: 0 }];
     let mut reader = reader(vec![(ends, vec![]), (vec![], vec![(0, 5)])]);
     read(&mut reader);
     assert!(reader.at_end());

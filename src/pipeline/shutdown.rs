@@ -51,9 +51,8 @@ impl Stop {
     pub fn wait(&self, duration: Duration) -> bool {
         let (requested, gate) = &*self.gate;
         let guard = requested.lock().expect("no holder of this lock panics");
-        let (guard, _) = gate
-            .wait_timeout_while(guard, duration, |requested| !*requested)
-            .expect("no holder of this lock panics");
+        let (guard, _) =
+            gate.wait_timeout_while(guard, duration, |requested| !*requested).expect("no holder of this lock panics");
         *guard
     }
 }

@@ -1,1 +1,3 @@
 //! The message format: a row as one JSON object, both ways.
+
+pub mod decode;

@@ -23,7 +23,7 @@ use crate::config;
 use crate::consume::{Limits, Reader, Step};
 use crate::error::{Error, Kind, Result};
 use crate::lake::{Head, Lake};
-use crate::model::{MessageBatch, MicroBatch};
+use crate::model::{Counts, MessageBatch, MicroBatch};
 use crate::validate::Validator;
 
 use super::progress::{Ingested, Reports};
@@ -104,7 +104,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         let head = super::retry::until_ok(backoff(), &stop, || {
             positions::found_or_continue(&mut cluster, &mut writer, &options)
         })?;
-        let totals = DailyTotals::new(&validator.lake_schema())?;
+        let totals = DailyTotals::new(&validator.lake_schema());
         Ok(Ingest {
             reader: Reader::new(consumer),
             cluster,
@@ -151,7 +151,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         Ok(Ingested {
             batches: now.batches - before.batches,
             files: now.files - before.files,
-            counts: crate::model::Counts {
+            counts: Counts {
                 input: now.counts.input - before.counts.input,
                 accepted: now.counts.accepted - before.counts.accepted,
                 rejected: now.counts.rejected - before.counts.rejected,
@@ -193,7 +193,11 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
 
     /// The next micro-batch, for a caller that commits it itself with [`Ingest::commit`].
     /// `None` when the bounds are reached or a stop was requested; an uncommitted batch is read again.
-    pub fn next_batch(&mut self, targets: Option<&BTreeMap<i32, i64>>, timeout: Option<Duration>) -> Result<Option<MicroBatch>> {
+    pub fn next_batch(
+        &mut self,
+        targets: Option<&BTreeMap<i32, i64>>,
+        timeout: Option<Duration>,
+    ) -> Result<Option<MicroBatch>> {
         let begun = self.clock.instant();
         let mut watch = Watch::new(begun);
         loop {
@@ -243,7 +247,8 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             return Ok(None);
         }
         let Self { cluster, options, stop, .. } = self;
-        let ends = super::retry::until_ok(Backoff::new(&options.retry, true), stop, || cluster.bounds(&options.topic.name))?;
+        let ends =
+            super::retry::until_ok(Backoff::new(&options.retry, true), stop, || cluster.bounds(&options.topic.name))?;
         Ok(Some(ends.into_iter().map(|bound| (bound.partition, bound.end)).collect()))
     }
 
@@ -259,7 +264,8 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         if self.reader.is_full(self.options.limits) {
             return Ok(false);
         }
-        let step = match self.reader.read(&mut self.chunk, self.options.limits, self.wait(targets)) {
+        let wait = self.wait(targets);
+        let step = match self.reader.read(&mut self.chunk, self.options.limits, wait) {
             Ok(step) => step,
             Err(error) => return self.after_read_error(error).map(|()| false),
         };
@@ -367,9 +373,8 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         } else {
             "another member of the consumer group holds the partition, or the group gives it to nobody"
         };
-        let message = format!(
-            "nothing moved for {waited} s: {topic}/{partition} stands at {position} of {target}; {holder}"
-        );
+        let message =
+            format!("nothing moved for {waited} s: {topic}/{partition} stands at {position} of {target}; {holder}");
         Err(Error::new(Kind::Broker, message).retriable())
     }
 
@@ -469,8 +474,6 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         Ok(())
     }
 }
-
-use crate::model::Counts;
 
 /// When a bounded run last saw anything move, and when it last looked at the log.
 #[derive(Debug)]

@@ -98,7 +98,11 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             }
             positions.push(PartitionOffset { partition, offset });
         }
-        if seek { self.reader.rewind(&positions)? } else { self.reader.start(&positions)? }
+        if seek {
+            self.reader.rewind(&positions)?
+        } else {
+            self.reader.start(&positions)?
+        }
         for range in lost {
             self.reader.begin_at(range.partition, range.from);
             self.open.lost.push(range);

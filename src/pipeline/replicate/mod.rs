@@ -30,6 +30,9 @@ pub use sender::Sender;
 
 /// A bounded run asks again this soon while it waits for the horizon to pass.
 const ONCE_POLL: Duration = Duration::from_millis(50);
+/// Longest random wait before taking the transactional id back after a fence, so that two producers do not
+/// fence each other in step.
+const FENCE_JITTER_MS: u64 = 1_000;
 
 /// What a run is told beside its parts.
 #[derive(Clone, Debug)]
@@ -89,7 +92,14 @@ struct Open {
 }
 
 impl<S: BoundedSource> Replicate<S> {
-    pub fn new(mut source: S, sender: Sender, start: &Start, options: Options, stop: Stop, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        mut source: S,
+        sender: Sender,
+        start: &Start,
+        options: Options,
+        stop: Stop,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         source.seek(start.cursor);
         Replicate {
             source,
@@ -138,8 +148,9 @@ impl<S: BoundedSource> Replicate<S> {
     /// One page, published and committed; the number of its rows.
     pub async fn poll(&mut self) -> Result<u64> {
         let before = self.done.rows;
-        self.page(self.options.batch_limit).await?;
-        self.commit().await?;
+        if self.page_or_recover(self.options.batch_limit).await?.is_some() {
+            self.commit_or_recover().await?;
+        }
         Ok(self.done.rows - before)
     }
 
@@ -173,7 +184,8 @@ impl<S: BoundedSource> Replicate<S> {
                 }
                 self.check_once_wait(begun)?;
             }
-            let pause = if bounds.once { ONCE_POLL.min(self.options.poll_interval) } else { self.options.poll_interval };
+            let pause =
+                if bounds.once { ONCE_POLL.min(self.options.poll_interval) } else { self.options.poll_interval };
             self.lines.sleeping(page.rows, pause);
             self.stop.sleep(pause).await;
         }
@@ -229,7 +241,7 @@ impl<S: BoundedSource> Replicate<S> {
         self.done.polls += 1;
         self.lines.poll(self.done.polls, self.read_to);
         let result = self.read_page(limit, &mut batch).await;
-        // Rows read before a failure are whole and in order: they are published like any others.
+        // Rows read before a failure are read again: their position was never handed on.
         let page = match result {
             Ok(page) => page,
             Err(error) => {
@@ -269,14 +281,16 @@ impl<S: BoundedSource> Replicate<S> {
         };
         let age = self.clock.instant().duration_since(open.since);
         let left = self.options.transaction_max.saturating_sub(age);
-        let page = self.source.next_page(limit, batch);
-        tokio::pin!(page);
-        tokio::select! {
-            page = &mut page => return page,
-            () = tokio::time::sleep(left) => {}
-        }
-        let committed = self.sender.commit(open.horizon_us, open.snapshot_xmin).await;
-        let result = page.await;
+        let (result, committed) = {
+            let page = self.source.next_page(limit, batch);
+            tokio::pin!(page);
+            tokio::select! {
+                page = &mut page => return page,
+                () = tokio::time::sleep(left) => {}
+            }
+            let committed = self.sender.commit(open.horizon_us, open.snapshot_xmin).await;
+            (page.await, committed)
+        };
         self.note_commit(open, committed?);
         result
     }
@@ -301,18 +315,29 @@ impl<S: BoundedSource> Replicate<S> {
         self.done.transactions += 1;
         self.done.cursor = Some(info.cursor);
         self.lines.committed(open.rows, info.cursor);
-        self.reports.push(report::transaction(&self.options, open.rows, &info, self.clock.now(), self.done.transactions));
+        self.reports.push(report::transaction(
+            &self.options,
+            open.rows,
+            &info,
+            self.clock.now(),
+            self.done.transactions,
+        ));
     }
 
     /// After a failure on either side: what is certain stays, what is unclear is read back (K5).
-    async fn recover_from(&mut self, error: Error) -> Result<()> {
+    async fn recover_from(&mut self, mut error: Error) -> Result<()> {
+        if error.kind() == Kind::Source {
+            // The open transaction holds whole rows up to `read_to`: it must not stay open while the table is away.
+            match self.commit().await {
+                Ok(()) => {
+                    self.source.seek(self.read_to);
+                    return self.pause_after(error).await;
+                }
+                Err(on_commit) => error = on_commit,
+            }
+        }
         match error.kind() {
             Kind::Interrupted => return Ok(()),
-            Kind::Source => {
-                // The open transaction holds whole rows up to `read_to`; only the reading is repeated.
-                self.source.seek(self.read_to);
-                return self.pause_after(error).await;
-            }
             Kind::Broker | Kind::Fenced => {}
             _ => return Err(error),
         }
@@ -321,6 +346,9 @@ impl<S: BoundedSource> Replicate<S> {
         }
         if error.kind() == Kind::Broker {
             self.pause_after(error).await?;
+        } else {
+            let jitter = u64::from(uuid::Uuid::new_v4().as_fields().0) % FENCE_JITTER_MS;
+            self.stop.sleep(Duration::from_millis(jitter)).await;
         }
         loop {
             self.open = None;

@@ -1,0 +1,5 @@
+//! One binary for all integration tests. Those that need services read `FOODSTREAM_TEST_POSTGRES` and
+//! `FOODSTREAM_TEST_KAFKA`; `make test` starts both.
+#![allow(clippy::unwrap_used, reason = "a test states its expectations by failing")]
+
+mod layering;
