@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use chrono_tz::Tz;
 
-use super::canon::{Canon, Forms, LakeColumns, message_digest, parse_moment};
+use super::canon::{Canon, Forms, LakeColumns, form_of, message_digest, parse_moment};
 use super::facts::Facts;
 use super::judge::{Evidence, History, Mark, Sighting, judge};
 use super::ledger::{Handle, Holding, KeyKind, Ledger, Place};
@@ -135,7 +135,7 @@ impl World {
     }
 
     fn verify(mut self) -> Facts {
-        let forms = Forms::new(&schema(), Tz::UTC, |_| true);
+        let forms = forms();
         let mut canon = Canon::default();
         let ledger = Ledger::new(self.holdings(&forms, &mut canon));
         let mut reconciler = Reconciler::new(KeyKind::Int, self.scope, ledger, Facts::default());
@@ -177,6 +177,11 @@ fn schema() -> Schema {
         column("note", DataType::String),
         column("created_at", DataType::Timestamp),
     ])
+}
+
+fn forms() -> Forms {
+    let form = |column: &Column| (column.name.clone(), form_of(&column.data_type.to_arrow(), true, Tz::UTC).unwrap());
+    Forms::of(schema().columns.iter().map(form).collect())
 }
 
 fn lake_batch(rows: &[Row]) -> RecordBatch {
@@ -442,7 +447,7 @@ fn of_each_kind_twenty_are_named_and_all_are_counted() {
 
 #[test]
 fn suspects_are_few_where_rows_agree() {
-    let forms = Forms::new(&schema(), Tz::UTC, |_| true);
+    let forms = forms();
     let world = World::new();
     let ledger = Ledger::new(world.holdings(&forms, &mut Canon::default()));
     let reconciler = Reconciler::new(KeyKind::Int, world.scope, ledger, Facts::default());

@@ -11,10 +11,10 @@ mod json;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+use arrow::datatypes::DataType as ArrowType;
 use chrono::{NaiveDate, Offset, TimeZone};
 use chrono_tz::Tz;
 
-use crate::model::{DataType, Schema};
 
 pub(super) use columns::LakeColumns;
 pub(super) use json::message_digest;
@@ -45,22 +45,24 @@ pub(super) struct Forms {
     state: RandomState,
 }
 
+/// The form that an Arrow type of the lake asks for; `None` for a type no lake of ours has. `local`: the table's
+/// column shows local time of `zone`.
+pub(super) fn form_of(data_type: &ArrowType, local: bool, zone: Tz) -> Option<Form> {
+    Some(match data_type {
+        ArrowType::Int16 | ArrowType::Int32 | ArrowType::Int64 | ArrowType::Decimal128(..) => Form::Number,
+        ArrowType::Float64 => Form::Double,
+        ArrowType::Boolean => Form::Boolean,
+        ArrowType::Utf8 | ArrowType::LargeUtf8 | ArrowType::Utf8View => Form::Text,
+        ArrowType::Date32 => Form::Date,
+        ArrowType::Timestamp(..) if local => Form::Local(zone),
+        ArrowType::Timestamp(..) => Form::Instant,
+        _ => return None,
+    })
+}
+
 impl Forms {
-    /// `is_local` says whether the source's column of this name is a timestamp without zone.
-    pub fn new(schema: &Schema, zone: Tz, is_local: impl Fn(&str) -> bool) -> Forms {
-        let columns = schema.columns.iter().map(|column| {
-            let form = match column.data_type {
-                DataType::SmallInt | DataType::Int | DataType::BigInt | DataType::Decimal { .. } => Form::Number,
-                DataType::Double => Form::Double,
-                DataType::Boolean => Form::Boolean,
-                DataType::String | DataType::Json => Form::Text,
-                DataType::Date => Form::Date,
-                DataType::Timestamp | DataType::TimestampTz if is_local(&column.name) => Form::Local(zone),
-                DataType::Timestamp | DataType::TimestampTz => Form::Instant,
-            };
-            (column.name.clone(), form)
-        });
-        Forms { columns: columns.collect(), state: RandomState::new() }
+    pub fn of(columns: Vec<(String, Form)>) -> Forms {
+        Forms { columns, state: RandomState::new() }
     }
 
     /// The digest of a row whose values `canon` has put into `row`.
@@ -152,7 +154,7 @@ impl Canon {
 }
 
 /// What a clock of the zone shows at an instant. This direction is a function, the other is not.
-fn local_micros(zone: Tz, utc_us: i64) -> i64 {
+pub(super) fn local_micros(zone: Tz, utc_us: i64) -> i64 {
     if zone == Tz::UTC {
         return utc_us;
     }
@@ -177,8 +179,8 @@ fn existing_local(zone: Tz, local_us: i64) -> i64 {
     if zone.offset_from_local_datetime(&local) != chrono::LocalResult::None {
         return local_us;
     }
-    // No zone skips more than a day; a day before lies on the offset before the gap.
-    let before = zone.offset_from_utc_datetime(&(local - chrono::TimeDelta::days(1))).fix().local_minus_utc();
+    // Offsets reach to 16 hours in the history of zones: this instant lies before the gap, and near it.
+    let before = zone.offset_from_utc_datetime(&(local - chrono::TimeDelta::hours(16))).fix().local_minus_utc();
     local_micros(zone, local_us - i64::from(before) * MICROS_PER_SECOND)
 }
 
