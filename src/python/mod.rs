@@ -15,6 +15,7 @@ mod functions;
 mod logging;
 mod producer;
 mod progress;
+mod report;
 mod slot;
 mod wait;
 
