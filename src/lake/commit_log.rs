@@ -174,7 +174,8 @@ impl Log {
     /// A listing made while others append may miss a name and show a later one, so each gap is looked at again.
     fn refuse_gaps(&self, numbers: &[u64], snapshot: Option<&Snapshot>) -> Result<()> {
         let first = numbers[0];
-        let folded = first % RECORDS_PER_FOLDER == 0 && snapshot.is_some_and(|snapshot| snapshot.number >= first);
+        let folded =
+            first.is_multiple_of(RECORDS_PER_FOLDER) && snapshot.is_some_and(|snapshot| snapshot.number >= first);
         if first > 0 && !folded {
             return Err(self.missing(0, first - 1));
         }
@@ -229,7 +230,7 @@ impl Log {
         }
         let may_create = match number.checked_sub(1) {
             None => true,
-            Some(previous) if number % RECORDS_PER_FOLDER == 0 => {
+            Some(previous) if number.is_multiple_of(RECORDS_PER_FOLDER) => {
                 let folder = self.commits.child(&layout::record_folder(previous))?;
                 folder.map(|folder| folder.has(&layout::record_name(previous))).transpose()? == Some(true)
             }
