@@ -226,6 +226,10 @@ impl Log {
     fn folder_for(&self, number: u64) -> Result<Dir> {
         let name = layout::record_folder(number);
         if let Some(folder) = self.commits.child(&name)? {
+            if number.is_multiple_of(RECORDS_PER_FOLDER) {
+                // Another worker may have made it and not come to its sync.
+                self.commits.sync()?;
+            }
             return Ok(folder);
         }
         let may_create = match number.checked_sub(1) {
@@ -245,8 +249,9 @@ impl Log {
         ))
     }
 
-    /// Makes the record's name durable, whoever wrote it.
+    /// Makes the record's name and its folder's durable, whoever wrote it.
     pub fn sync_record(&self, number: u64) -> Result<()> {
+        self.commits.sync()?;
         match self.commits.child(&layout::record_folder(number))? {
             Some(folder) => folder.sync(),
             None => Err(self.missing(number, number)),
