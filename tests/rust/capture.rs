@@ -1,0 +1,10 @@
+//! Capture against a real PostgreSQL (`FOODSTREAM_TEST_POSTGRES`): each rule of the horizon, values, paging, faults.
+
+mod contract;
+mod faults;
+mod horizon;
+mod late_commits;
+mod refusals;
+pub mod support;
+mod values;
+pub mod writers;
