@@ -154,14 +154,17 @@ impl LocalLake {
             }
             None => identity::refuse_lost_log(&self.log, [(&self.root, lake), (&self.quarantine, quarantine)])?,
         }
+        self.bury_dead_writers(owner)?;
+        self.remove_temporaries()
+    }
+
+    /// Finishes the last record and removes what dead writers staged.
+    pub(super) fn bury_dead_writers(&mut self, owner: &str) -> Result<()> {
         let dead = self.staging.dead_writers(owner)?;
         // Read after the locks are ours: one of the dead may have committed since the log was first read.
         self.refresh()?;
         self.finish_last()?;
-        for writer in dead {
-            self.staging.delete(writer)?;
-        }
-        self.remove_temporaries()
+        dead.into_iter().try_for_each(|writer| self.staging.delete(writer))
     }
 
     /// Takes over a log that this instance has not seen before, if it was founded with our settings.
@@ -271,6 +274,24 @@ impl LocalLake {
         self.state.as_ref().map(|state| state.lake.as_str())
     }
 
+    #[cfg(test)]
+    pub(super) fn staging_name(&self) -> &str {
+        self.staging.writer()
+    }
+
+    /// A writer whose lock was lost (a network file system's server restarted) may have been taken for dead and
+    /// swept. A record that names files which are gone would stop every later commit.
+    fn refuse_lost_staging(&self, staged: &Staged) -> Result<()> {
+        for file in &staged.files {
+            if !self.staging.dir().has(&file.staged_name)? {
+                let path = self.staging.dir().join(&file.staged_name);
+                let message = format!("{} is gone; open the lake again and read its rows again", path.display());
+                return Err(Error::new(Kind::Lake, message));
+            }
+        }
+        Ok(())
+    }
+
     fn next_record(&self, state: &State, staged: &Staged) -> Result<Record> {
         let (totals, running) = state.after(staged.counts, &staged.totals)?;
         let entries = |quarantine: bool| {
@@ -329,6 +350,7 @@ impl LocalLake {
             let files = staged.files.iter().filter(|file| file.quarantine == quarantine);
             publish::prepare_folders(root, files.map(|file| file.final_name.as_str()))?;
         }
+        self.refuse_lost_staging(staged)?;
         reach(failpoints::LAKE_FOLDERS)?;
         let record = self.next_record(self.founded()?, staged)?;
         let number = record.number;

@@ -24,8 +24,6 @@ mod state;
 mod totals;
 
 #[cfg(test)]
-mod testing;
-#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
