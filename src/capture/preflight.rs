@@ -52,6 +52,31 @@ pub struct PreflightColumn {
 }
 
 impl Preflight {
+    /// What was found, a fact a line.
+    pub fn lines(&self) -> Vec<String> {
+        let columns: Vec<String> =
+            self.columns.iter().map(|column| format!("{} {}", column.name, column.message_type)).collect();
+        let index = match &self.index {
+            OrderIndex::Full(name) => format!("index {name} serves the order of polling"),
+            OrderIndex::TimestampOnly(name) => format!("index {name} serves it but for rows of one timestamp"),
+            OrderIndex::None => "no index serves the order of polling".to_owned(),
+        };
+        let mut lines = vec![
+            format!("PostgreSQL {}, database {}", self.server_version / 10_000, self.database),
+            format!("table {}.{}, about {} rows", self.schema_name, self.table_name, self.estimated_rows.unwrap_or(0)),
+            format!("columns: {}", columns.join(", ")),
+            format!("order: ({}, {}); {index}", self.timestamp_column, self.key_column),
+            match self.reads_all_stats {
+                true => "open transactions of other sessions are visible: late commits are waited for".to_owned(),
+                false => "open transactions of other sessions are hidden: a fixed delay stands in".to_owned(),
+            },
+        ];
+        if !self.left_out.is_empty() {
+            lines.push(format!("left out of the messages: {}", self.left_out.join(", ")));
+        }
+        lines
+    }
+
     pub(super) async fn gather(client: &Client, table: &Table, plan: &Plan, timezone: Tz) -> Result<Preflight> {
         let index = table.order_index(client, &plan.timestamp_column, &plan.key.name).await?;
         let reads_all_stats = can_read_all_stats(client).await?;

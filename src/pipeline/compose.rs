@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use crate::broker::TopicSpec;
 use crate::broker::kafka::{KafkaCluster, KafkaGroupConsumer, KafkaProducer};
-use crate::capture::poll::{PollSource, Preflight};
+use crate::capture::{PollOptions, PollSource, Preflight};
 use crate::clock::SystemClock;
 use crate::config::{self, Settings};
 use crate::consume::Limits;
 use crate::error::{Error, Result};
-use crate::lake::local::{LakeOptions, LocalLake};
+use crate::lake::{LakeOptions, LocalLake};
 use crate::model::{Cursor, Schema};
 use crate::publish::{ProducerFactory, Publisher, PublisherOptions, state_file};
 use crate::validate::Validator;
 
 use super::ingest::{self, Ingest};
-use super::replicate::{self, Replicate, Sender};
+use super::replicate::{self, BoundedSource, Replicate, Sender};
 use super::retry::{Backoff, until_ok};
 use super::shutdown::Stop;
 
@@ -59,7 +59,7 @@ pub async fn producer(
     stop: &Stop,
 ) -> Result<Replicate<PollSource>> {
     let kafka = settings.require_kafka()?.clone();
-    let (source, preflight) = open_source(settings, bounded, stop).await?;
+    let (mut source, preflight) = open_source(settings, bounded, stop).await?;
     for warning in &preflight.warnings {
         tracing::warn!(target: "foodstream::producer", "{warning}");
     }
@@ -68,7 +68,7 @@ pub async fn producer(
     let waiting = stop.clone();
     let opened = tokio::task::spawn_blocking(move || {
         until_ok(backoff, &waiting, || {
-            let cluster = KafkaCluster::connect(&kafka, CLUSTER_TIMEOUT)?;
+            let cluster = KafkaCluster::new(&kafka)?;
             let factory = Producers { kafka: kafka.clone(), transactional_id: transactional_id(&options.pipeline_id) };
             Publisher::open(factory, cluster, options.clone())
         })
@@ -85,8 +85,9 @@ pub async fn producer(
         once_wait: run.once_wait,
         run_id: run.run_id.clone(),
     };
-    let mut source = source;
-    source.continue_from(start.horizon_us);
+    if let Some(horizon_us) = start.horizon_us {
+        source.restore_horizon(horizon_us);
+    }
     Ok(Replicate::new(source, Sender::spawn(publisher)?, &start, options, stop.clone(), Arc::new(SystemClock)))
 }
 
@@ -102,7 +103,7 @@ pub async fn producer_plan(settings: &Settings, run: &ProducerRun, stop: &Stop) 
     let cursor_topic = options.cursor_topic.clone();
     let found = tokio::task::spawn_blocking(move || {
         until_ok(backoff, &waiting, || {
-            let mut cluster = KafkaCluster::connect(&kafka, CLUSTER_TIMEOUT)?;
+            let mut cluster = KafkaCluster::new(&kafka)?;
             crate::publish::plan(&mut cluster, &options)
         })
     });
@@ -118,11 +119,21 @@ pub async fn producer_plan(settings: &Settings, run: &ProducerRun, stop: &Stop) 
     Ok(plan)
 }
 
+impl BoundedSource for PollSource {
+    fn server_clock_us(&mut self) -> impl Future<Output = Result<i64>> + Send {
+        PollSource::server_clock_us(self)
+    }
+
+    fn holder(&self) -> Option<String> {
+        PollSource::holder(self).map(ToString::to_string)
+    }
+}
+
 async fn open_source(settings: &Settings, bounded: bool, stop: &Stop) -> Result<(PollSource, Preflight)> {
     let mut backoff = Backoff::new(&settings.retry, bounded);
     loop {
         stop.check()?;
-        match PollSource::open(settings).await {
+        match PollSource::open(PollOptions::from_settings(settings)?).await {
             Ok(opened) => return Ok(opened),
             Err(error) => {
                 let pause = backoff.next_pause(error)?;
@@ -134,8 +145,7 @@ async fn open_source(settings: &Settings, bounded: bool, stop: &Stop) -> Result<
 
 fn publisher_options(settings: &Settings, run: &ProducerRun, preflight: &Preflight) -> Result<PublisherOptions> {
     let kafka = settings.require_kafka()?;
-    let table = &preflight.table;
-    let pipeline_id = settings.pipeline_id(&table.schema, &table.name)?;
+    let pipeline_id = settings.pipeline_id(&preflight.schema_name, &preflight.table_name)?;
     let start_from = run.start_from.as_deref().map(state_file::parse).transpose().map_err(|error| {
         Error::config(format!("--start-from: {error}"))
     })?;
@@ -144,7 +154,7 @@ fn publisher_options(settings: &Settings, run: &ProducerRun, preflight: &Preflig
         cursor_topic: settings.cursor_topic(&pipeline_id),
         pipeline_id,
         state_file: settings.streaming.state_file.clone(),
-        zone: preflight.zone.to_string(),
+        zone: settings.cdc.timezone.to_string(),
         // A position is what was read; the rows of the start itself are still to be read.
         default_start: Cursor { timestamp_us: settings.cdc.default_start_timestamp_us - 1, key: None },
         start_from,
@@ -206,7 +216,7 @@ pub fn consumer(
     )?;
     let lake = LocalLake::open(lake_options(settings, &validator)?)?;
     let cluster = until_ok(Backoff::new(&settings.retry, bounded), stop, || {
-        KafkaCluster::connect(kafka, CLUSTER_TIMEOUT)
+        KafkaCluster::new(kafka)
     })?;
     let options = ingest::Options {
         topic: topic_spec(kafka),
@@ -219,7 +229,7 @@ pub fn consumer(
         run_id: run.run_id.clone(),
         lake_path: lake_settings.path.clone(),
     };
-    let consumer = KafkaGroupConsumer::join(kafka)?;
+    let consumer = KafkaGroupConsumer::new(kafka)?;
     let parts = ingest::Parts { consumer, cluster, lake, validator, clock: Arc::new(SystemClock) };
     Ingest::open(parts, options, bounded, stop.clone())
 }

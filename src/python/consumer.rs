@@ -17,7 +17,8 @@ use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::model::{Counts, MicroBatch, OffsetRange};
 use crate::pipeline::Stop;
-use crate::pipeline::compose::{self, ConsumerRun, KafkaCluster, KafkaGroupConsumer};
+use crate::broker::kafka::{KafkaCluster, KafkaGroupConsumer};
+use crate::pipeline::compose::{self, ConsumerRun};
 use crate::pipeline::ingest::{Bounds, Ingest};
 use crate::pipeline::progress::{Ingested, Reports};
 

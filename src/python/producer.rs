@@ -13,7 +13,8 @@ use crate::cli::runtime;
 use crate::config::Settings;
 use crate::error::Result;
 use crate::pipeline::Stop;
-use crate::pipeline::compose::{self, PollSource, ProducerRun};
+use crate::capture::PollSource;
+use crate::pipeline::compose::{self, ProducerRun};
 use crate::pipeline::progress::{Published, Reports};
 use crate::pipeline::replicate::{Bounds, Replicate};
 
