@@ -210,14 +210,15 @@ impl KafkaCluster {
 impl Cluster for KafkaCluster {
     fn describe(&mut self, topic: &str) -> Result<Option<TopicDescription>> {
         let doing = format!("asking about topic `{topic}`");
-        let found =
-            self.handle.describe_topic(topic, self.timeout).map_err(|failure| self.failed(&doing, &failure))?;
+        let found = self.handle.describe_topic(topic, self.timeout).map_err(|failure| self.failed(&doing, &failure))?;
         let Some(found) = found else { return Ok(None) };
         let Some(id) = found.id else {
             let brokers = &self.kafka.brokers;
             return Err(Error::new(
                 Kind::Broker,
-                format!("{doing}: kafka at `{brokers}` gives topics no ids, so a topic made anew would pass for the old; {FLOOR}"),
+                format!(
+                    "{doing}: kafka at `{brokers}` gives topics no ids, so a topic made anew would pass for the old; {FLOOR}"
+                ),
             ));
         };
         Ok(Some(TopicDescription { name: topic.to_owned(), id, partitions: found.partitions }))

@@ -47,11 +47,8 @@ const PRODUCER: [(&str, &str); 9] = [
     ("retry.backoff.max.ms", "1000"),
 ];
 
-const PRODUCER_FIXED: [(&str, &str); 3] = [
-    ("enable.idempotence", "true"),
-    ("acks", "all"),
-    ("delivery.report.only.error", "true"),
-];
+const PRODUCER_FIXED: [(&str, &str); 3] =
+    [("enable.idempotence", "true"), ("acks", "all"), ("delivery.report.only.error", "true")];
 
 /// How long the broker keeps a transaction open without hearing of it; then it aborts it.
 const TRANSACTION_TIMEOUT_MS: &str = "60000";

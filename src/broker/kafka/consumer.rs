@@ -62,8 +62,7 @@ impl KafkaGroupConsumer {
         let doing = format!("joining group `{}`", kafka.consumer_group);
         let handle = Handle::new(&config::group_consumer(kafka), Role::Consumer, Context::new(&kafka.brokers))
             .map_err(|error| wrapper_failed(&kafka.brokers, &doing, &error))?;
-        let queue =
-            MessageQueue::of_group(&handle).map_err(|failure| failed(handle.context(), &doing, &failure))?;
+        let queue = MessageQueue::of_group(&handle).map_err(|failure| failed(handle.context(), &doing, &failure))?;
         handle.subscribe(&kafka.topic).map_err(|failure| failed(handle.context(), &doing, &failure))?;
         Ok(KafkaGroupConsumer {
             queue,

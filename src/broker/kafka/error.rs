@@ -67,7 +67,9 @@ pub fn failed(context: &Context, doing: &str, failure: &Failure) -> Error {
         }
         code if is_fenced(code) => Error::new(
             Kind::Fenced,
-            format!("{doing}: another producer took over this transactional id, or the broker ended this one ({words})"),
+            format!(
+                "{doing}: another producer took over this transactional id, or the broker ended this one ({words})"
+            ),
         ),
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
@@ -98,8 +100,10 @@ pub fn failed(context: &Context, doing: &str, failure: &Failure) -> Error {
         ),
         code if is_passing(code) => {
             let why = context.transport().unwrap_or_default();
-            let why = if why.is_empty() || words.contains(&why) { String::new() } else { format!("; last heard: {why}") };
-            Error::new(Kind::Broker, format!("{doing}: kafka at `{brokers}` does not answer ({words}{why})")).retriable()
+            let why =
+                if why.is_empty() || words.contains(&why) { String::new() } else { format!("; last heard: {why}") };
+            Error::new(Kind::Broker, format!("{doing}: kafka at `{brokers}` does not answer ({words}{why})"))
+                .retriable()
         }
         code => Error::new(Kind::Broker, format!("{doing}: kafka at `{brokers}` refused it: {words} ({code:?})")),
     }

@@ -194,9 +194,7 @@ impl TransactionalProducer for KafkaProducer {
             return Ok(());
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        self.handle
-            .commit_transaction(left)
-            .map_err(|error| self.uncommitted("committing a transaction", &error))
+        self.handle.commit_transaction(left).map_err(|error| self.uncommitted("committing a transaction", &error))
     }
 
     fn abort(&mut self, timeout: Duration) -> Result<()> {

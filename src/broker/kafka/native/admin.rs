@@ -53,10 +53,11 @@ impl Handle {
         let topics = unsafe { sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1) };
         let topics = Owned::new(topics, sys::rd_kafka_TopicCollection_destroy)
             .ok_or_else(|| Failure::new(Code::InvalidArgument, "the topic's name was refused"))?;
-        let event = self.ask(sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout, |options, queue| {
-            // SAFETY: all four are live; the request copies what it needs.
-            unsafe { sys::rd_kafka_DescribeTopics(self.ptr(), topics.as_ptr(), options.as_ptr(), queue.as_ptr()) }
-        })?;
+        let event =
+            self.ask(sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout, |options, queue| {
+                // SAFETY: all four are live; the request copies what it needs.
+                unsafe { sys::rd_kafka_DescribeTopics(self.ptr(), topics.as_ptr(), options.as_ptr(), queue.as_ptr()) }
+            })?;
         // SAFETY: the event is the answer to this request and outlives the borrows; texts are copied.
         unsafe {
             let mut count = 0;
@@ -211,10 +212,7 @@ impl Handle {
         let (options, queue) = unsafe {
             let options = sys::rd_kafka_AdminOptions_new(self.ptr(), operation);
             let queue = sys::rd_kafka_queue_new(self.ptr());
-            (
-                Owned::new(options, sys::rd_kafka_AdminOptions_destroy),
-                Owned::new(queue, sys::rd_kafka_queue_destroy),
-            )
+            (Owned::new(options, sys::rd_kafka_AdminOptions_destroy), Owned::new(queue, sys::rd_kafka_queue_destroy))
         };
         let (Some(options), Some(queue)) = (options, queue) else {
             return Err(Failure::new(Code::Fail, "no memory for an admin request"));

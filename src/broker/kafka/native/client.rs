@@ -4,10 +4,10 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::time::Duration;
 
+use rdkafka::bindings as sys;
 use rdkafka::client::Client;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::bindings as sys;
 use rdkafka::types::RDKafkaType;
 
 use super::super::context::{Context, Rebalance};

@@ -194,9 +194,8 @@ impl<'h> PartitionReader<'h> {
             return Err(Failure::new(Code::InvalidArgument, "the topic's name was refused"));
         };
         // SAFETY: topic and queue are live.
-        let started = unsafe {
-            sys::rd_kafka_consume_start_queue(topic.as_ptr(), partition, offset, queue.queue.as_ptr())
-        };
+        let started =
+            unsafe { sys::rd_kafka_consume_start_queue(topic.as_ptr(), partition, offset, queue.queue.as_ptr()) };
         if started != 0 {
             // SAFETY: reads a thread-local, then a static string.
             let (code, text) = unsafe {

@@ -19,8 +19,8 @@ mod produce;
 use std::ffi::{CStr, CString, c_char};
 use std::time::Duration;
 
-use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::bindings as sys;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 pub(super) use admin::{NewTopic, OffsetSpec};
 pub(super) use client::{Handle, Role};

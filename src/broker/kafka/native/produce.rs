@@ -4,8 +4,8 @@ use std::ffi::c_void;
 use std::ptr;
 use std::time::Duration;
 
-use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::bindings as sys;
+use rdkafka::error::RDKafkaErrorCode as Code;
 
 use super::client::Handle;
 use super::{Failure, Owned, c_text, milliseconds, take_error, text_of};
