@@ -21,7 +21,8 @@ use crate::model::{Cursor, Key};
 pub(super) struct Mark {
     pub offset: i64,
     pub position: Cursor,
-    pub snapshot_xmin: u64,
+    /// `None` in the record of a first start, which has read nothing.
+    pub snapshot_xmin: Option<u64>,
     /// All rows since the mark before were read under this one snapshot.
     pub one_page: bool,
 }
@@ -44,8 +45,9 @@ impl History {
         History { marks }
     }
 
-    pub fn last(&self) -> Option<&Mark> {
-        self.marks.last()
+    /// The youngest snapshot that anything was captured in.
+    fn last_snapshot(&self) -> Option<u64> {
+        self.marks.iter().rev().find_map(|mark| mark.snapshot_xmin)
     }
 
     fn cover(&self, timestamp_us: i64, key: Key) -> Cover {
@@ -54,10 +56,10 @@ impl History {
         match self.marks.get(first) {
             // A mark before it did not reach the row yet, or no mark can have come before it.
             Some(mark) if previous.is_some() || mark.offset == 0 => Cover {
-                after: if mark.one_page { Some(mark.snapshot_xmin) } else { previous.map(|mark| mark.snapshot_xmin) },
-                until: Some(mark.snapshot_xmin),
+                after: if mark.one_page { mark.snapshot_xmin } else { previous.and_then(|mark| mark.snapshot_xmin) },
+                until: mark.snapshot_xmin,
             },
-            _ => Cover { after: None, until: self.last().map(|mark| mark.snapshot_xmin) },
+            _ => Cover { after: None, until: self.last_snapshot() },
         }
     }
 }
@@ -140,7 +142,7 @@ fn differs(suspect: &Suspect, table: u64, held: u64, evidence: &Evidence, kind: 
         // Held, yet nobody published it.
         return facts.altered.push(key);
     }
-    if written_after(evidence.history.last().map(|mark| mark.snapshot_xmin), suspect.xmin) {
+    if written_after(evidence.history.last_snapshot(), suspect.xmin) {
         return facts.updated_after_capture.push(key);
     }
     let cover = evidence.history.cover(suspect.created_at_us, key);

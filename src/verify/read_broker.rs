@@ -19,7 +19,6 @@ const OPEN_TRANSACTION_PATIENCE: Duration = Duration::from_secs(10);
 /// The cursor topic.
 #[derive(Debug, Default)]
 pub(super) struct CursorPicture {
-    pub exists: bool,
     pub last: Option<CursorRecord>,
     pub history: History,
     /// The topic was read to its end.
@@ -64,7 +63,7 @@ pub(super) fn cursor_picture(cluster: &mut dyn Cluster, topic: &str, page_rows: 
     if cluster.describe(topic)?.is_none() {
         return Ok(CursorPicture { complete: true, ..CursorPicture::default() });
     }
-    let mut picture = CursorPicture { exists: true, complete: true, ..CursorPicture::default() };
+    let mut picture = CursorPicture { complete: true, ..CursorPicture::default() };
     let mut marks: Vec<Mark> = Vec::new();
     let mut rows_before = None;
     let bounds = cluster.bounds(topic)?;
@@ -74,11 +73,13 @@ pub(super) fn cursor_picture(cluster: &mut dyn Cluster, topic: &str, page_rows: 
         let Some(value) = message.value else { return Ok(()) };
         let record = CursorRecord::parse(value)?;
         let rows = record.rows_published;
-        if let Some(snapshot_xmin) = record.snapshot_xmin {
-            let since: Option<u64> = rows_before.map(|before: u64| rows.saturating_sub(before));
-            let one_page = since.unwrap_or(rows) < page_rows;
-            marks.push(Mark { offset: message.offset, position: record.cursor()?, snapshot_xmin, one_page });
-        }
+        let since: Option<u64> = rows_before.map(|before: u64| rows.saturating_sub(before));
+        marks.push(Mark {
+            offset: message.offset,
+            position: record.cursor()?,
+            snapshot_xmin: record.snapshot_xmin,
+            one_page: since.unwrap_or(rows) < page_rows,
+        });
         rows_before = Some(rows);
         last = Some(record);
         Ok(())

@@ -1,7 +1,6 @@
 //! One verification from beginning to end: the order of reading, and who is asked what.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -83,16 +82,16 @@ struct Run<'a> {
     waiting_complete: bool,
 }
 
-/// Repeats what fails for want of a service, until `retry.start_timeout_sec` is over.
-async fn patiently<T, F: Future<Output = Result<T>>>(settings: &Settings, mut attempt: impl FnMut() -> F) -> Result<T> {
+/// Opens the table, waiting up to `retry.start_timeout_sec` for a database that is away.
+async fn open_source(settings: &Settings) -> Result<Source> {
     let begun = SystemClock.instant();
     loop {
-        match attempt().await {
+        match Source::open(settings).await {
             Err(error)
                 if error.is_retriable()
                     && SystemClock.instant().duration_since(begun) + RETRY_PAUSE < settings.retry.start_timeout =>
             {
-                tracing::debug!(target: "foodstream::verify", error = %error.report(), "asking again");
+                tracing::debug!(target: "foodstream::verify", error = %error.report(), "connecting again");
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
             result => return result,
@@ -128,10 +127,15 @@ impl<'a> Run<'a> {
             Ok(state) => (state.flatten(), None),
             Err(error) => (None, Some(error.report())),
         };
-        let source = patiently(settings, || Source::open(settings)).await?;
+        let source = open_source(settings).await?;
         let (brokers, topic) = (kafka.brokers.clone(), kafka.topic.clone());
-        let cluster: Box<dyn Cluster + Send> =
-            blocking(move || Ok(Box::new(KafkaCluster::new(&kafka)?) as Box<dyn Cluster + Send>)).await?;
+        let patience = settings.retry.start_timeout;
+        let cluster = blocking(move || {
+            let mut cluster = KafkaCluster::new(&kafka)?;
+            cluster.brokers(patience)?;
+            Ok(Box::new(cluster) as Box<dyn Cluster + Send>)
+        })
+        .await?;
         let shown = |path: Option<&std::path::Path>| path.map(|path| path.display().to_string()).unwrap_or_default();
         let lake = settings.require_lake()?;
         let places = Places {
@@ -174,19 +178,16 @@ impl<'a> Run<'a> {
         let pipeline = self.settings.pipeline_id(&self.source.table.schema, &self.source.table.name)?;
         let cursor_topic = self.settings.cursor_topic(&pipeline);
         let page_rows = u64::from(self.settings.cdc.batch_limit);
-        let topic = self.topic_name();
-        (self.cursor, self.topic) = patiently(self.settings, || {
-            let (cursor_topic, topic) = (cursor_topic.clone(), topic.clone());
-            ask(&self.cluster, move |cluster| {
-                let cursor = read_broker::cursor_picture(cluster, &cursor_topic, page_rows)?;
-                Ok((cursor, read_broker::topic_picture(cluster, &topic)?))
-            })
+        let (named, topic) = (cursor_topic.clone(), self.topic_name());
+        (self.cursor, self.topic) = ask(&self.cluster, move |cluster| {
+            let cursor = read_broker::cursor_picture(cluster, &cursor_topic, page_rows)?;
+            Ok((cursor, read_broker::topic_picture(cluster, &topic)?))
         })
         .await?;
         self.outlook.topic_exists = self.topic.topic.is_some();
         self.facts.cursor = self.position()?.map(|cursor| cursor.to_string());
         self.facts.start = self.start()?.map(|start| start.to_string());
-        self.note_positions(&cursor_topic)
+        self.note_positions(&named)
     }
 
     /// The position up to which rows are published.

@@ -50,6 +50,10 @@ impl Row {
     }
 }
 
+fn mark(offset: i64, last: i64, snapshot_xmin: u64) -> Mark {
+    Mark { offset, position: cursor_at(&Row::new(last)), snapshot_xmin: Some(snapshot_xmin), one_page: true }
+}
+
 /// A pipeline in good order.
 struct World {
     table: Vec<Row>,
@@ -72,13 +76,13 @@ impl World {
         let table: Vec<Row> = (1..=ROWS).map(Row::new).collect();
         let up_to = |last: i64| table.iter().filter(move |row| row.id <= last).cloned();
         let topic = up_to(PUBLISHED).map(|row| (0, row.id - 1, row.id, row.json())).collect();
-        let mark = |offset, last: i64, snapshot_xmin| Mark {
-            offset,
-            position: cursor_at(&Row::new(last)),
-            snapshot_xmin,
+        let start = Mark {
+            offset: 0,
+            position: Cursor { timestamp_us: 0, key: None },
+            snapshot_xmin: None,
             one_page: true,
         };
-        let marks = vec![mark(0, 5, FIRST_XMIN + 6), mark(2, PUBLISHED, LAST_SNAPSHOT)];
+        let marks = vec![start, mark(2, 5, FIRST_XMIN + 6), mark(4, PUBLISHED, LAST_SNAPSHOT)];
         World {
             lake: up_to(CONSUMED).collect(),
             quarantine: Vec::new(),
@@ -313,8 +317,7 @@ fn a_row_updated_after_capture_is_no_fault_however_long_ago_that_was() {
     let mut world = World::new();
     world.table_row(3).amount = "9.99".into();
     world.table_row(3).xmin = FIRST_XMIN + 50;
-    let last = *world.evidence.history.last().unwrap();
-    world.evidence.history = History::new(vec![last]);
+    world.evidence.history = History::new(vec![mark(4, PUBLISHED, LAST_SNAPSHOT)]);
     only(world, "unproven", &["3"]);
 }
 
@@ -324,10 +327,8 @@ fn within_a_transaction_of_several_pages_only_the_mark_before_it_proves_an_alter
         let mut world = World::new();
         world.table_row(7).amount = "9.99".into();
         world.table_row(7).xmin = xmin;
-        let mut marks = vec![world.evidence.history.last().copied().unwrap(); 2];
-        marks[0] = Mark { offset: 0, position: cursor_at(&Row::new(5)), snapshot_xmin: 706, one_page: true };
-        marks[1].one_page = false;
-        world.evidence.history = History::new(marks);
+        let several = Mark { one_page: false, ..mark(4, PUBLISHED, LAST_SNAPSHOT) };
+        world.evidence.history = History::new(vec![mark(2, 5, 706), several]);
         world
     };
     only(several_pages(705), "altered", &["7"]);
