@@ -456,7 +456,10 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|rate: &f64| *rate > 0.0 && rate.is_finite()).ok_or_else(|| "expected more than 0".to_owned())
+    text.parse()
+        .ok()
+        .filter(|rate: &f64| *rate > 0.0 && rate.is_finite())
+        .ok_or_else(|| "expected more than 0".to_owned())
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {

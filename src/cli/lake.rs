@@ -8,10 +8,10 @@ use super::args::{Common, Read, RowForm};
 use super::output::Out;
 use super::rows::RowWriter;
 use super::session::Session;
-use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::lake::read::{LakeReader, ReadOptions, Root};
-use crate::lake::{LakeOptions, rebuild_log};
+use crate::lake::rebuild_log;
+use crate::pipeline::compose;
 
 /// Rows that `read` shows as a table without --limit: a screenful.
 const DEFAULT_LIMIT: usize = 20;
@@ -69,7 +69,7 @@ fn sample(reader: &LakeReader, args: &Read, limit: usize, out: &mut Out) -> Resu
 
 pub fn rebuild(common: &Common, yes: bool, session: &mut Session) -> Result<i32> {
     let settings = session.begin(common)?;
-    let options = lake_options(&settings)?;
+    let options = compose::lake_options(&settings, &compose::validator(&settings)?)?;
     if !yes {
         confirm(&format!(
             "This sets the log in {} aside and writes a new one from the files of {}.\nStop all consumers first.",
@@ -93,11 +93,8 @@ pub fn rebuild(common: &Common, yes: bool, session: &mut Session) -> Result<i32>
     if !done.gaps.is_empty() {
         out.line("  They were commits without rows, or files that are gone; `foodstream verify` tells which");
     }
-    let gaps: Vec<_> = done
-        .gaps
-        .iter()
-        .map(|gap| json!({ "partition": gap.partition, "from": gap.from, "to": gap.to }))
-        .collect();
+    let gaps: Vec<_> =
+        done.gaps.iter().map(|gap| json!({ "partition": gap.partition, "from": gap.from, "to": gap.to })).collect();
     out.report(&json!({
         "lake": done.lake, "topic": done.topic, "topic_id": done.topic_id, "commits": done.commits,
         "files": done.files, "counts": done.counts, "positions": done.positions, "gaps": gaps,

@@ -8,11 +8,14 @@
 mod args;
 mod configuration;
 mod handoff;
+mod lake;
 mod output;
+mod rows;
 pub mod runtime;
 mod session;
 mod signals;
 mod streams;
+mod verify;
 
 use clap::Parser;
 use serde_json::{Map, Value};
@@ -26,7 +29,10 @@ use session::Session;
 pub enum Exit {
     Code(i32),
     /// `local` and `demo` are run by Python, with these options.
-    Python { command: &'static str, options: Map<String, Value> },
+    Python {
+        command: &'static str,
+        options: Map<String, Value>,
+    },
 }
 
 /// Runs one command; `argv[0]` is the program's name.
@@ -49,8 +55,14 @@ fn run(command: &Command, session: &mut Session) -> Result<i32> {
     match command {
         Command::Producer(args) => streams::producer(args, session),
         Command::Consumer(args) => streams::consumer(args, session),
+        Command::Verify(args) => verify::run(args, session),
+        Command::Read(args) => lake::read(args, session),
+        Command::Lake(args::Lake::RebuildLog { yes, common }) => lake::rebuild(common, *yes, session),
         Command::Config(command) => configuration::config(command, session),
         Command::Version(args) => configuration::version(args, session),
         _ => Ok(1),
     }
 }
+
+#[cfg(test)]
+mod tests;

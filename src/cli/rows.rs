@@ -3,14 +3,16 @@
 //! Numbers keep the digits they have in the lake, so a decimal is written as it is and never by way of a float.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::DataType;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::args::RowForm;
 use super::output::Out;
 use crate::error::{Error, Result};
+use crate::model::schema::UTC;
 
 /// Longer cells are cut in a table; the other forms have them whole.
 const MAX_CELL_CHARS: usize = 40;
@@ -30,17 +32,11 @@ impl RowWriter {
 
     pub fn write(&mut self, batch: &RecordBatch, out: &mut Out) -> Result<()> {
         self.head(batch, out);
-        let options = FormatOptions::new();
-        let columns = batch
-            .columns()
-            .iter()
-            .map(|column| ArrayFormatter::try_new(column, &options))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Error::bug("a column type without a text form").because(error))?;
+        let named: Vec<ArrayRef> = batch.columns().iter().map(with_offset).collect();
+        let columns = formatters(&named)?;
         for row in 0..batch.num_rows() {
-            let cell = |column: usize| {
-                (!batch.column(column).is_null(row)).then(|| columns[column].value(row).to_string())
-            };
+            let cell =
+                |column: usize| (!batch.column(column).is_null(row)).then(|| columns[column].value(row).to_string());
             let cells: Vec<Option<String>> = (0..columns.len()).map(cell).collect();
             match self.form {
                 RowForm::Table => self.table.push(cells.into_iter().map(cut).collect()),
@@ -78,7 +74,8 @@ impl RowWriter {
             let mut text = String::new();
             for (column, cell) in cells.iter().enumerate() {
                 let width = widths[column];
-                let _ = if right(column) { write!(text, "| {cell:>width$} ") } else { write!(text, "| {cell:<width$} ") };
+                let _ =
+                    if right(column) { write!(text, "| {cell:>width$} ") } else { write!(text, "| {cell:<width$} ") };
             }
             text + "|"
         };
@@ -89,6 +86,20 @@ impl RowWriter {
             out.line(line(row, &|column| self.numeric[column]));
         }
         out.line(format_args!("{rule}+"));
+    }
+}
+
+fn formatters(columns: &[ArrayRef]) -> Result<Vec<ArrayFormatter<'_>>> {
+    const OPTIONS: FormatOptions<'static> = FormatOptions::new();
+    let all = columns.iter().map(|column| ArrayFormatter::try_new(column, &OPTIONS)).collect::<Result<_, _>>();
+    all.map_err(|error| Error::bug("a column type without a text form").because(error))
+}
+
+/// The lake names its zone "UTC"; the formatter knows names only with a time-zone database, offsets without.
+fn with_offset(column: &ArrayRef) -> ArrayRef {
+    match column.as_primitive_opt::<TimestampMicrosecondType>() {
+        Some(moments) if moments.timezone() == Some(UTC) => Arc::new(moments.clone().with_timezone("+00:00")),
+        _ => Arc::clone(column),
     }
 }
 
@@ -125,16 +136,18 @@ fn is_json_literal(data_type: &DataType, text: &str) -> bool {
 
 fn csv_line<'c>(cells: impl Iterator<Item = &'c str>) -> String {
     let quoted = cells.map(|cell| {
-        if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
+        if cell.contains([',', '"', '\n', '\r']) {
+            format!("\"{}\"", cell.replace('"', "\"\""))
+        } else {
+            cell.to_owned()
+        }
     });
     quoted.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{ArrayRef, BooleanArray, Decimal128Array, Float64Array, StringArray, TimestampMicrosecondArray};
+    use arrow::array::{BooleanArray, Decimal128Array, Float64Array, StringArray, TimestampMicrosecondArray};
 
     use super::*;
 
@@ -154,15 +167,11 @@ mod tests {
     fn written(form: RowForm) -> String {
         let mut lines = Vec::new();
         let (names, batch) = (["name", "amount", "created_at", "ok", "share"].map(str::to_owned), batch());
+        let columns: Vec<ArrayRef> = batch.columns().iter().map(with_offset).collect();
+        let texts = formatters(&columns).unwrap();
         for row in 0..batch.num_rows() {
-            let cells: Vec<Option<String>> = batch
-                .columns()
-                .iter()
-                .map(|column| {
-                    let text = ArrayFormatter::try_new(column, &FormatOptions::new()).unwrap();
-                    (!column.is_null(row)).then(|| text.value(row).to_string())
-                })
-                .collect();
+            let cell = |column: usize| (!batch.column(column).is_null(row)).then(|| texts[column].value(row).to_string());
+            let cells: Vec<Option<String>> = (0..texts.len()).map(cell).collect();
             lines.push(match form {
                 RowForm::Json => json_line(&names, &batch, &cells),
                 RowForm::Csv => csv_line(cells.iter().map(|cell| cell.as_deref().unwrap_or_default())),

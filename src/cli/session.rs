@@ -45,8 +45,8 @@ impl Session {
     /// Environment and flags, for a command that adds its own before it loads.
     pub fn overrides(&mut self, common: &Common) -> Result<Overrides> {
         self.expect(&common.output);
-        let directory = std::env::current_dir()
-            .map_err(|error| Error::config("the working directory is gone").because(error))?;
+        let directory =
+            std::env::current_dir().map_err(|error| Error::config("the working directory is gone").because(error))?;
         let mut overrides = Overrides::from_process(&directory)?;
         overrides.set.clone_from(&common.set);
         overrides.table.clone_from(&common.table);

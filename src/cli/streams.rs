@@ -29,9 +29,8 @@ pub fn producer(args: &Producer, session: &mut Session) -> Result<i32> {
     }
     let bounds = replicate::Bounds { once: args.once, max_rows: args.max_rows, timeout: args.waits.timeout };
     let bounded = bounds.once || bounds.timeout.is_some();
-    let done = runtime::shared()?.block_on(async {
-        compose::producer(&settings, &run, bounded, &stop).await?.run(bounds).await
-    });
+    let done = runtime::shared()?
+        .block_on(async { compose::producer(&settings, &run, bounded, &stop).await?.run(bounds).await });
     let done = or_nothing(done)?;
     let Published { rows, transactions, polls, cursor, seconds } = done;
     let cursor = cursor.map(|cursor| cursor.to_string());

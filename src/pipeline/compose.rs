@@ -206,14 +206,7 @@ pub fn consumer(
 ) -> Result<Ingest<KafkaGroupConsumer, KafkaCluster>> {
     let kafka = settings.require_kafka()?;
     let lake_settings = settings.require_lake()?;
-    let schema = settings.schema.clone().unwrap_or_else(Schema::orders);
-    let validator = Validator::compile(
-        &schema,
-        &settings.validation,
-        &settings.cdc.timestamp_column,
-        lake_settings.partition_timezone,
-        &kafka.topic,
-    )?;
+    let validator = validator(settings)?;
     let lake = LocalLake::open(lake_options(settings, &validator)?)?;
     let cluster = until_ok(Backoff::new(&settings.retry, bounded), stop, || {
         KafkaCluster::new(kafka)
@@ -232,6 +225,17 @@ pub fn consumer(
     let consumer = KafkaGroupConsumer::new(kafka)?;
     let parts = ingest::Parts { consumer, cluster, lake, validator, clock: Arc::new(SystemClock) };
     Ingest::open(parts, options, bounded, stop.clone())
+}
+
+/// The configured columns and rules, compiled.
+pub fn validator(settings: &Settings) -> Result<Validator> {
+    Validator::compile(
+        &settings.schema.clone().unwrap_or_else(Schema::orders),
+        &settings.validation,
+        &settings.cdc.timestamp_column,
+        settings.require_lake()?.partition_timezone,
+        &settings.require_kafka()?.topic,
+    )
 }
 
 /// How the lake of these settings is opened, also by `lake rebuild-log`.

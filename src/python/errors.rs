@@ -44,7 +44,10 @@ fn make(py: Python<'_>) -> PyResult<Classes> {
         broker: one("BrokerError", "Kafka could not be reached, or refused.")?,
         schema: one("SchemaError", "The table, the messages and the lake disagree about columns.")?,
         lake: one("LakeError", "The lake, its commit log, or the file system under it is not as it must be.")?,
-        data_loss: one("DataLossError", "Rows or offsets that were never read are gone; the message names the interval.")?,
+        data_loss: one(
+            "DataLossError",
+            "Rows or offsets that were never read are gone; the message names the interval.",
+        )?,
         fenced: one("FencedError", "Another process took over this pipeline or these partitions.")?,
         base: base.unbind(),
     })

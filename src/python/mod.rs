@@ -32,11 +32,13 @@ mod _core {
     #[pymodule_export]
     use super::consumer::{Batch, Consumer};
     #[pymodule_export]
-    use super::functions::main;
+    use super::functions::{main, read, verify_pipeline};
     #[pymodule_export]
     use super::producer::Producer;
     #[pymodule_export]
     use super::progress::{LakeProgress, Progress};
+    #[pymodule_export]
+    use super::report::Report;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

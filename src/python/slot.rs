@@ -65,7 +65,10 @@ impl<S: Send + 'static> Slot<S> {
         if control.stop.is_requested() {
             control.stop = Stop::new();
         } else if control.running.is_some() {
-            return Err(errors::misuse(py, format!("this {} is busy in another thread; stop() ends that call", self.name)));
+            return Err(errors::misuse(
+                py,
+                format!("this {} is busy in another thread; stop() ends that call", self.name),
+            ));
         }
         control.calls += 1;
         control.running = Some(control.calls);
