@@ -2,4 +2,6 @@
 //! `FOODSTREAM_TEST_KAFKA`; `make test` starts both.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations by failing")]
 
+mod broker_memory;
+mod conformance;
 mod layering;
