@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::args::{Common, Config, Version};
 use super::runtime;
 use super::session::Session;
+use crate::broker::kafka;
 use crate::config::{self, Settings};
 use crate::error::{Kind, Result};
 use crate::pipeline::retry::Backoff;
