@@ -7,7 +7,9 @@ use chrono::{DateTime, SecondsFormat};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use super::args::{DEFAULT_CONFIG, CheckKafkaConsumer, CheckKafkaProducer, CheckPostgres, InsertOrders, Peek, Server, Topics};
+use super::args::{
+    CheckKafkaConsumer, CheckKafkaProducer, CheckPostgres, DEFAULT_CONFIG, InsertOrders, Peek, Server, Topics,
+};
 use super::session::Session;
 use super::{runtime, signals};
 use crate::config::Settings;
