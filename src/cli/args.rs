@@ -14,6 +14,8 @@ use secrecy::SecretString;
 pub const DEFAULT_CONFIG: &str = "configs/orders_stream.yml";
 /// Orders of one round of the guide.
 const DEFAULT_ORDERS: u64 = 5;
+/// Enough for a partition of each of three days to be worth looking at.
+const DEFAULT_SAMPLES: u64 = 50;
 /// Longest wait of a bounded run for transactions that are still open: longer than Kafka's and most
 /// databases' own limits of a minute.
 const DEFAULT_ONCE_WAIT: &str = "90";
@@ -259,14 +261,18 @@ pub enum RowForm {
 
 #[derive(Debug, Args)]
 pub struct CreateParquet {
-    /// Folder to write to; must be new or empty [default: the configured lake]
-    #[arg(long, value_name = "FOLDER")]
-    pub output: Option<PathBuf>,
+    /// Folder to write to; one that holds no lake
+    #[arg(long, value_name = "FOLDER", default_value = "sample_parquet")]
+    pub output: PathBuf,
     /// How many orders
-    #[arg(long, default_value_t = DEFAULT_ORDERS, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = DEFAULT_SAMPLES, value_parser = clap::value_parser!(u64).range(1..))]
     pub count: u64,
-    #[command(flatten)]
-    pub common: Common,
+    /// The same seed gives the same orders
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// json: one JSON object as the last line on stdout
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub report: ReportForm,
 }
 
 #[derive(Debug, Subcommand)]
@@ -386,6 +392,12 @@ pub enum Peek {
     Topic {
         /// [default: the configured one]
         topic: Option<String>,
+        /// Only this partition
+        #[arg(long)]
+        partition: Option<i32>,
+        /// From this offset on, instead of the newest
+        #[arg(long)]
+        offset: Option<i64>,
         #[command(flatten)]
         shown: Shown,
         #[command(flatten)]
@@ -404,7 +416,7 @@ pub enum Peek {
 pub struct Shown {
     /// How many
     #[arg(long, default_value_t = 10)]
-    pub limit: u64,
+    pub limit: usize,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::args::{Common, Config, Version};
 use super::runtime;
 use super::session::Session;
+use crate::broker::kafka;
 use crate::config::{self, Settings};
 use crate::error::{Kind, Result};
 use crate::pipeline::retry::Backoff;
@@ -97,6 +98,11 @@ async fn describe(settings: &Settings) -> Result<Table> {
 
 pub fn version(args: &Version, session: &mut Session) -> Result<i32> {
     session.out.data(format_args!("foodstream {}", env!("CARGO_PKG_VERSION")));
-    if args.verbose {}
+    if args.verbose {
+        let libraries = [("librdkafka", kafka::library_version()), ("arrow", arrow::ARROW_VERSION.to_owned())];
+        for (name, version) in libraries {
+            session.out.data(format_args!("{name} {version}"));
+        }
+    }
     Ok(0)
 }

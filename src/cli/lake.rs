@@ -4,14 +4,17 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use serde_json::json;
 
-use super::args::{Common, Read, RowForm};
+use super::args::{Common, CreateParquet, Read, RowForm};
 use super::output::Out;
 use super::rows::RowWriter;
 use super::session::Session;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Compression;
 use crate::error::{Error, Result};
 use crate::lake::read::{LakeReader, ReadOptions, Root};
 use crate::lake::rebuild_log;
 use crate::pipeline::compose;
+use crate::tools::create_parquet_sample;
 
 /// Rows that `read` shows as a table without --limit: a screenful.
 const DEFAULT_LIMIT: usize = 20;
@@ -100,6 +103,16 @@ pub fn rebuild(common: &Common, yes: bool, session: &mut Session) -> Result<i32>
         "files": done.files, "counts": done.counts, "positions": done.positions, "gaps": gaps,
         "set_aside": done.set_aside,
     }));
+    Ok(0)
+}
+
+pub fn create_parquet(args: &CreateParquet, session: &mut Session) -> Result<i32> {
+    session.expect(args.report);
+    let compression = Compression::Zstd(1);
+    let paths = create_parquet_sample(&args.output, args.count, args.seed, compression, SystemClock.now())?;
+    session.out.line(format_args!("Wrote {} orders to {}", args.count, args.output.display()));
+    paths.iter().for_each(|path| session.out.line(format_args!("  {}", path.display())));
+    session.out.report(&json!({ "rows": args.count, "path": args.output, "files": paths }));
     Ok(0)
 }
 

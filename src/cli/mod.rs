@@ -12,6 +12,7 @@ mod lake;
 mod output;
 mod rows;
 pub mod runtime;
+mod services;
 mod session;
 mod signals;
 mod streams;
@@ -20,7 +21,7 @@ mod verify;
 use clap::Parser;
 use serde_json::{Map, Value};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use args::{Cli, Command};
 use session::Session;
 
@@ -55,12 +56,19 @@ fn run(command: &Command, session: &mut Session) -> Result<i32> {
     match command {
         Command::Producer(args) => streams::producer(args, session),
         Command::Consumer(args) => streams::consumer(args, session),
+        Command::InsertOrders(args) => services::insert_orders(args, session),
         Command::Verify(args) => verify::run(args, session),
+        Command::CheckPostgres(args) => services::check_postgres(args, session),
+        Command::CheckKafkaProducer(args) => services::check_kafka_producer(args, session),
+        Command::CheckKafkaConsumer(args) => services::check_kafka_consumer(args, session),
         Command::Read(args) => lake::read(args, session),
+        Command::CreateParquet(args) => lake::create_parquet(args, session),
+        Command::Topics(command) => services::topics(command, session),
+        Command::Peek(command) => services::peek(command, session),
         Command::Lake(args::Lake::RebuildLog { yes, common }) => lake::rebuild(common, *yes, session),
         Command::Config(command) => configuration::config(command, session),
         Command::Version(args) => configuration::version(args, session),
-        _ => Ok(1),
+        Command::Local(_) | Command::Demo(_) => Err(Error::bug("local and demo are run by Python")),
     }
 }
 

@@ -170,7 +170,8 @@ mod tests {
         let columns: Vec<ArrayRef> = batch.columns().iter().map(with_offset).collect();
         let texts = formatters(&columns).unwrap();
         for row in 0..batch.num_rows() {
-            let cell = |column: usize| (!batch.column(column).is_null(row)).then(|| texts[column].value(row).to_string());
+            let cell =
+                |column: usize| (!batch.column(column).is_null(row)).then(|| texts[column].value(row).to_string());
             let cells: Vec<Option<String>> = (0..texts.len()).map(cell).collect();
             lines.push(match form {
                 RowForm::Json => json_line(&names, &batch, &cells),

@@ -11,8 +11,7 @@ use crate::config::{self, Overrides, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::telemetry::{self, Format, Logs, Telemetry};
 
-/// The exit code of a command that compares and found a difference.
-pub const DIFFERENCE: i32 = 3;
+/// Of a command that could not tell its result.
 const FAILURE: i32 = 1;
 
 /// Of one command.
@@ -44,7 +43,7 @@ impl Session {
 
     /// Environment and flags, for a command that adds its own before it loads.
     pub fn overrides(&mut self, common: &Common) -> Result<Overrides> {
-        self.expect(&common.output);
+        self.foresee(&common.output);
         let directory =
             std::env::current_dir().map_err(|error| Error::config("the working directory is gone").because(error))?;
         let mut overrides = Overrides::from_process(&directory)?;
@@ -70,9 +69,14 @@ impl Session {
         Ok(())
     }
 
+    /// The form of the report, for a command without a configuration.
+    pub fn expect(&mut self, report: ReportForm) {
+        self.out.set_json(report == ReportForm::Json);
+    }
+
     /// How to tell an error that comes before the configuration is read.
-    fn expect(&mut self, output: &Output) {
-        self.out.set_json(output.report == ReportForm::Json);
+    fn foresee(&mut self, output: &Output) {
+        self.expect(output.report);
         let format = telemetry_format(output.log_format.unwrap_or(LogFormat::Text));
         self.telemetry = Telemetry::stderr(format, &self.run_id);
     }

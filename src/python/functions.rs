@@ -14,8 +14,9 @@ use crate::cli::{self, Exit, runtime};
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::lake::read::{LakeReader, ReadOptions, Root};
-use crate::model::Schema;
+use crate::model::{Key, Schema};
 use crate::pipeline::Stop;
+use crate::tools::{self, InsertOptions};
 use crate::verify::{VerifyOptions, verify};
 
 /// One command. An exit code, or what Python is to run: its name and its options.
@@ -42,6 +43,29 @@ pub fn verify_pipeline(
         runtime::shared()?.block_on(verify(&settings, &VerifyOptions::default()))
     })?;
     Ok(Report::from(found))
+}
+
+/// The ids of the new orders.
+#[pyfunction]
+#[pyo3(signature = (config, *, count=5, overrides=None))]
+pub fn insert_test_orders<'py>(
+    py: Python<'py>,
+    config: &Bound<'py, PyAny>,
+    count: u64,
+    overrides: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let settings = convert::settings(config, overrides)?;
+    let options = InsertOptions { count, ..InsertOptions::default() };
+    let stop = Stop::new();
+    let stopped = stop.clone();
+    let report = wait::for_result(py, &stop, move || {
+        runtime::shared()?.block_on(tools::insert_test_orders(&settings, &options, stopped.requested()))
+    })?;
+    let ids = report.ids.iter().map(|id| match id {
+        Key::Int(number) => Value::from(*number),
+        Key::Uuid(_) => Value::from(id.to_string()),
+    });
+    convert::to_python(py, &Value::Array(ids.collect()))
 }
 
 #[pyfunction]

@@ -32,7 +32,7 @@ mod _core {
     #[pymodule_export]
     use super::consumer::{Batch, Consumer};
     #[pymodule_export]
-    use super::functions::{main, read, verify_pipeline};
+    use super::functions::{insert_test_orders, main, read, verify_pipeline};
     #[pymodule_export]
     use super::producer::Producer;
     #[pymodule_export]

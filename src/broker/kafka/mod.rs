@@ -17,3 +17,8 @@ mod producer;
 pub use admin::{BrokerInfo, KafkaCluster, PartitionLag};
 pub use consumer::KafkaGroupConsumer;
 pub use producer::KafkaProducer;
+
+/// The version of librdkafka that is built in.
+pub fn library_version() -> String {
+    rdkafka::util::get_rdkafka_version().1
+}
