@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use foodstream::capture::{PollSource, Source};
 use foodstream::error::Kind;
-use foodstream::model::ChangeBatch;
+use foodstream::model::{ChangeBatch, Cursor};
 
 use super::support::{ORDERS, TestDb, drain, keys, open, page, rows};
 
@@ -92,6 +92,26 @@ async fn a_locked_table_is_waited_for_and_then_retriable() {
     assert!(error.is_retriable(), "{error:?}");
     locker.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(keys(&drain(&mut source).await), [1]);
+}
+
+/// A rewrite leaves the table empty to every snapshot older than it, so the lock has to come before the snapshot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_waited_for_a_rewrite_reads_the_rewritten_table() {
+    let (db, admin) = TestDb::create(ORDERS).await;
+    admin.batch_execute("INSERT INTO orders (note) VALUES ('x')").await.unwrap();
+    let mut source = open(db.options("orders")).await;
+    let rewriter = db.connect().await;
+    // The rewriter's own transaction begins later than the row, whose timestamp then lies below the horizon.
+    let clock = source.server_clock_us().await.unwrap();
+    while page(&mut source, 10).await.unwrap().0.horizon_us <= clock {}
+    source.seek(Cursor { timestamp_us: 0, key: None });
+    rewriter.batch_execute("BEGIN; ALTER TABLE orders ADD COLUMN r float DEFAULT random()").await.unwrap();
+    let waiting = tokio::spawn(async move { page(&mut source, 10).await.unwrap().1 });
+    let blocked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database() \
+                   AND wait_event_type = 'Lock'";
+    while admin.query_one(blocked, &[&foodstream::capture::APPLICATION_NAME]).await.unwrap().get::<_, i64>(0) == 0 {}
+    rewriter.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(keys(&waiting.await.unwrap()), [1]);
 }
 
 async fn changed(sql: &str) -> (TestDb, PollSource, tokio_postgres::Client) {
