@@ -1,10 +1,11 @@
 //! Connections that end, calls that are dropped, tables that change under the reader.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use foodstream::capture::{PollSource, Source};
 use foodstream::error::Kind;
-use foodstream::model::ChangeBatch;
+use foodstream::model::{ChangeBatch, Cursor};
 
 use super::support::{ORDERS, TestDb, drain, keys, open, page, rows};
 
@@ -35,8 +36,8 @@ async fn after_a_lost_connection_the_next_call_goes_on_where_it_stood() {
     assert!(failures <= 100);
 }
 
-/// Stands in for a server that stops in the middle: the call is dropped at some await point.
-#[tokio::test]
+/// The call is dropped after one poll, after two, and so on through all its await points.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_call_leaves_batch_and_position_in_agreement() {
     let (db, admin) = TestDb::create(ORDERS).await;
     admin
@@ -46,21 +47,29 @@ async fn a_dropped_call_leaves_batch_and_position_in_agreement() {
     let mut source = open(db.options("orders")).await;
     let mut read = Vec::new();
     let mut batch = ChangeBatch::default();
-    let mut micros = 200;
+    let mut allowed = 0;
     let mut cut = 0;
     while read.len() < 20_000 {
         batch.clear();
+        allowed += 1;
         let before = source.position();
-        let call = source.next_page(5_000, &mut batch);
-        if tokio::time::timeout(Duration::from_micros(micros), call).await.is_err() {
-            cut += 1;
+        {
+            let mut polls = 0;
+            let mut call = std::pin::pin!(source.next_page(2_000, &mut batch));
+            let outcome = std::future::poll_fn(|context| {
+                polls += 1;
+                if polls > allowed {
+                    return Poll::Ready(None);
+                }
+                call.as_mut().poll(context).map(Some)
+            });
+            match outcome.await {
+                Some(page) => assert!(page.is_ok(), "{page:?}"),
+                None => cut += 1,
+            }
         }
-        match batch.end {
-            Some(end) => assert_eq!(end, source.position()),
-            None => assert_eq!(before, source.position()),
-        }
+        assert_eq!(batch.end.unwrap_or(before), source.position());
         read.extend(rows(&batch));
-        micros += 500;
     }
     assert_eq!(keys(&read), (1..=20_000).collect::<Vec<i64>>());
     assert!(cut > 3, "only {cut} calls were cut");
@@ -83,6 +92,26 @@ async fn a_locked_table_is_waited_for_and_then_retriable() {
     assert!(error.is_retriable(), "{error:?}");
     locker.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(keys(&drain(&mut source).await), [1]);
+}
+
+/// A rewrite leaves the table empty to every snapshot older than it, so the lock has to come before the snapshot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_waited_for_a_rewrite_reads_the_rewritten_table() {
+    let (db, admin) = TestDb::create(ORDERS).await;
+    admin.batch_execute("INSERT INTO orders (note) VALUES ('x')").await.unwrap();
+    let mut source = open(db.options("orders")).await;
+    let rewriter = db.connect().await;
+    // The rewriter's own transaction begins later than the row, whose timestamp then lies below the horizon.
+    let clock = source.server_clock_us().await.unwrap();
+    while page(&mut source, 10).await.unwrap().0.horizon_us <= clock {}
+    source.seek(Cursor { timestamp_us: 0, key: None });
+    rewriter.batch_execute("BEGIN; ALTER TABLE orders ADD COLUMN r float DEFAULT random()").await.unwrap();
+    let waiting = tokio::spawn(async move { page(&mut source, 10).await.unwrap().1 });
+    let blocked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database() \
+                   AND wait_event_type = 'Lock'";
+    while admin.query_one(blocked, &[&foodstream::capture::APPLICATION_NAME]).await.unwrap().get::<_, i64>(0) == 0 {}
+    rewriter.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(keys(&waiting.await.unwrap()), [1]);
 }
 
 async fn changed(sql: &str) -> (TestDb, PollSource, tokio_postgres::Client) {
@@ -123,6 +152,10 @@ async fn dropped_renamed_and_retyped_columns_stop_with_their_name() {
             "`created_at` of public.orders has another type",
         ),
         (
+            "ALTER TABLE orders ALTER COLUMN created_at TYPE timestamp(0)",
+            "`created_at` of public.orders has another type",
+        ),
+        (
             "DROP TABLE orders; CREATE TABLE orders (order_id bigserial PRIMARY KEY, note text, created_at timestamp \
              NOT NULL DEFAULT (now() AT TIME ZONE 'UTC'))",
             "dropped and created anew",
@@ -136,16 +169,9 @@ async fn dropped_renamed_and_retyped_columns_stop_with_their_name() {
 }
 
 #[tokio::test]
-async fn a_wider_text_column_is_no_change_and_another_precision_is_taken_up() {
-    let (_db, mut source, admin) = changed("ALTER TABLE orders ALTER COLUMN note TYPE varchar(500)").await;
+async fn another_length_of_a_text_column_is_no_change() {
+    let (_db, mut source, _admin) = changed("ALTER TABLE orders ALTER COLUMN note TYPE varchar(500)").await;
     assert_eq!(keys(&drain(&mut source).await), [2]);
-    admin
-        .batch_execute(
-            "ALTER TABLE orders ALTER COLUMN created_at TYPE timestamp(0); INSERT INTO orders DEFAULT VALUES",
-        )
-        .await
-        .unwrap();
-    assert!(keys(&drain(&mut source).await).contains(&3));
 }
 
 #[tokio::test]

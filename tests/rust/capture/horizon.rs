@@ -28,6 +28,39 @@ async fn h1_an_open_transaction_holds_the_horizon_and_its_row_follows() {
     assert!(source.holder().is_none());
 }
 
+/// Between two transactions of one message a session shows no transaction for an instant, and yet the next one begins
+/// in the past, when the message arrived.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h1_every_transaction_of_one_message_counts_from_its_arrival() {
+    let (db, admin) = TestDb::create(ORDERS).await;
+    let other = db.connect().await;
+    let mut source = open(db.options("orders")).await;
+    let message = format!("BEGIN; {INSERT}; COMMIT; ").repeat(1_000);
+    let writer = tokio::spawn(async move {
+        for _ in 0..5 {
+            admin.batch_execute(&message).await.unwrap();
+        }
+    });
+    // Rows with later timestamps, which lead a cursor past the message's start.
+    let singles = tokio::spawn(async move {
+        let mut count = 0;
+        while !writer.is_finished() {
+            other.batch_execute(INSERT).await.unwrap();
+            count += 1;
+        }
+        writer.await.unwrap();
+        count
+    });
+    let mut read = Vec::new();
+    while !singles.is_finished() {
+        read.extend(page(&mut source, 1000).await.unwrap().1);
+    }
+    let written = 5_000 + singles.await.unwrap();
+    read.extend(drain(&mut source).await);
+    let read: std::collections::BTreeSet<i64> = keys(&read).into_iter().collect();
+    assert_eq!(read.len(), written, "{} rows were lost", written - read.len());
+}
+
 #[tokio::test]
 async fn h2_a_prepared_transaction_holds_the_horizon_of_the_poll_before_it() {
     let (db, writer) = TestDb::create(ORDERS).await;

@@ -183,15 +183,11 @@ async fn generated_rows_go_in_by_copy_and_come_out_by_copy() {
     let total = query_text(&client, "SELECT count(*), max(order_id) FROM orders", "test").await.unwrap();
     assert_eq!(total.scalar(), Some("20002"));
 
-    let sql = "SELECT order_id::text, customer_name::text, amount::text, small::text, created_at::text FROM orders ORDER BY order_id";
+    let sql = "SELECT order_id::text, customer_name::text, amount::text, small::text, created_at::text FROM orders ORDER BY orders.order_id";
     let mut seen = Vec::new();
     let count = copy_out(&client, sql, "test", |row| {
-        if [1, 2, 20_001, 20_002].contains(&(seen.len() as i64 + 1)) || seen.len() == 19_999 {
-            let texts: Vec<String> = (0..row.len()).map(|at| row.text(at).unwrap().unwrap_or("-").to_owned()).collect();
-            seen.push(texts.join("|"));
-        } else {
-            seen.push(String::new());
-        }
+        let texts: Vec<String> = (0..row.len()).map(|at| row.text(at).unwrap().unwrap_or("-").to_owned()).collect();
+        seen.push(texts.join("|"));
         Ok(())
     })
     .await

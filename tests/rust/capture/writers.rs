@@ -130,7 +130,8 @@ impl Writer {
 
     /// A prepared transaction belongs to no session until it ends.
     async fn prepared(&mut self, round: u64) {
-        let gid = format!("writer-{}-{round}-{}", self.number, self.plan.table);
+        // Unique in the whole cluster: other tests run beside this one.
+        let gid = format!("writer-{}-{round}-{}", self.number, uuid::Uuid::new_v4());
         self.execute("BEGIN").await;
         self.execute(&self.insert("prepared")).await;
         self.wait().await;
