@@ -7,3 +7,4 @@ mod capture;
 mod conformance;
 mod lake;
 mod layering;
+mod verify;
