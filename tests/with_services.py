@@ -16,7 +16,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
+# Behind what is installed: only a clone that has not been built takes the package from here.
+sys.path.append(str(Path(__file__).resolve().parent.parent / "python"))
 
 from foodstream._stack import ports
 from foodstream._stack.errors import StackError

@@ -1,11 +1,12 @@
-"""The command ``foodstream`` and ``python -m foodstream``: hands the arguments to the Rust core's parser.
+"""The command ``foodstream`` and ``python -m foodstream``: hands the arguments to the Rust core.
 
-``local`` and ``demo`` are Python: the core parses them like every command, then comes back through ``run_python``.
+Most commands are carried out there. ``local`` and ``demo`` are Python: the core parses them like every command and
+gives them back with their options.
 """
 
+import signal
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,11 +17,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         print(f"foodstream: the extension is not built ({error}); `make build` builds it", file=sys.stderr)
         return 1
-    return run_core(["foodstream", *arguments])
-
-
-def run_python(command: str, options: Mapping[str, Any]) -> int:
-    """Called by the core for ``local`` and ``demo``; the keys of ``options`` stand at the two ``run`` functions."""
+    # The core answers signals itself. Python's own handler would only note a Ctrl-C and raise it when all is done.
+    answer = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    done = run_core(["foodstream", *arguments])
+    if isinstance(done, int):
+        return done
+    signal.signal(signal.SIGINT, answer)
+    command, options = done
     if command == "demo":
         from foodstream._demo import run
     else:

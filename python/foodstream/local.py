@@ -137,8 +137,10 @@ class Stack:
     def reset(self) -> list[str]:
         """Stops the stack and deletes what it made in its folder; anything else there stays."""
         if not self.exists():
-            if self.folder.is_dir() and any(self.folder.iterdir()):
+            # An `up` that was refused leaves a lock and no more.
+            if self.folder.is_dir() and {path.name for path in self.folder.iterdir()} - {"lock"}:
                 raise StackError(f"{self.folder} holds no stack (no stack.json in it); nothing deleted", USAGE)
+            shutil.rmtree(self.folder, ignore_errors=True)
             return []
         with self._locked():
             stopped = self._stop()
@@ -371,8 +373,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.add_argument("service", nargs="?", choices=("postgres", "kafka"))
             command.add_argument("--lines", type=int, default=LOG_LINES)
         if name == "psql":
-            command.add_argument("args", nargs=argparse.REMAINDER, help="arguments for psql itself")
-    return run(vars(parser.parse_args(argv)))
+            command.usage = "%(prog)s [--dir DIR] [arguments for psql itself]"
+    options, rest = parser.parse_known_args(argv)
+    if rest and options.command != "psql":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return run({**vars(options), "args": rest})
 
 
 if __name__ == "__main__":

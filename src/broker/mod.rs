@@ -4,6 +4,7 @@
 //! conformance suite runs over both. All calls block: they run on threads of their own, never on the
 //! async runtime. Only `kafka` names rdkafka.
 
+pub mod kafka;
 pub mod memory;
 
 use std::time::Duration;

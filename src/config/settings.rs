@@ -1,12 +1,15 @@
 //! The typed settings, after defaults, environment and flags. Units stand last in the names.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono_tz::Tz;
 use secrecy::SecretString;
 
+use super::provenance::Provenance;
+use super::secrets;
 use crate::model::Schema;
 
 /// Everything a pipeline is told. Sections a command does not need may be absent in the file; asking for
@@ -29,6 +32,8 @@ pub struct Settings {
     pub memory_budget_mb: u32,
     pub allow_plaintext: bool,
     pub logging: Logging,
+    /// Where each value came from; the reason why settings are made by `Settings::load` and its siblings only.
+    pub(super) provenance: Provenance,
 }
 
 #[derive(Clone, Debug)]
@@ -61,7 +66,7 @@ pub struct PostgresTls {
     pub key: Option<PathBuf>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Kafka {
     pub brokers: String,
     pub topic: String,
@@ -75,6 +80,24 @@ pub struct Kafka {
     pub producer_properties: BTreeMap<String, String>,
     pub consumer_properties: BTreeMap<String, String>,
     pub exactly_once: bool,
+}
+
+/// By hand, since a property may be a password.
+impl fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kafka")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("num_partitions", &self.num_partitions)
+            .field("replication_factor", &self.replication_factor)
+            .field("topic_config", &self.topic_config)
+            .field("consumer_group", &self.consumer_group)
+            .field("properties", &secrets::masked(&self.properties))
+            .field("producer_properties", &secrets::masked(&self.producer_properties))
+            .field("consumer_properties", &secrets::masked(&self.consumer_properties))
+            .field("exactly_once", &self.exactly_once)
+            .finish()
+    }
 }
 
 #[derive(Clone, Debug)]

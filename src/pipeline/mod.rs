@@ -3,6 +3,7 @@
 //! Each is one owner with one helper thread behind a channel of one place: while a batch is being published or
 //! committed, the next one is read. Two positions go back: the published cursor, the committed offsets.
 
+pub mod compose;
 pub mod ingest;
 pub mod progress;
 pub mod replicate;

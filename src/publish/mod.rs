@@ -6,6 +6,7 @@
 //! Below: `broker`'s traits. Above: `pipeline::replicate`.
 
 pub mod cursor;
+mod plan;
 mod start;
 pub mod state_file;
 
@@ -19,6 +20,7 @@ use crate::model::position::format_timestamp_us;
 use crate::model::{ChangeBatch, Cursor};
 
 pub use cursor::CursorRecord;
+pub use plan::{Found, plan};
 pub use start::{Start, StartOrigin};
 
 /// A second fence within this time is another living producer, not an echo of our own (K5).
@@ -256,7 +258,7 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
         if self.fence.is_some() {
             self.check_echo(last.as_ref())?;
         }
-        let mut start = start::resolve(&mut self.cluster, &self.options, last.as_ref())?;
+        let mut start = start::resolve(&mut self.cluster, &self.options, last.as_ref(), true)?;
         self.known.clone_from(&last);
         let writer = self.record.writer.clone();
         self.record = last.unwrap_or_else(|| blank_record(&self.options));

@@ -31,6 +31,17 @@ pub enum StartOrigin {
     Flag,
 }
 
+impl std::fmt::Display for StartOrigin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            StartOrigin::CursorTopic => "the last cursor record",
+            StartOrigin::StateFile => "the state file, adopted",
+            StartOrigin::Default => "cdc.default_start_timestamp",
+            StartOrigin::Flag => "--start-from",
+        })
+    }
+}
+
 /// Where reading the table starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
@@ -146,6 +157,7 @@ pub(super) fn resolve(
     cluster: &mut impl Cluster,
     options: &PublisherOptions,
     record: Option<&CursorRecord>,
+    topic_exists: bool,
 ) -> Result<Start> {
     let file = || options.state_file.as_deref().map_or(Ok(None), state_file::read);
     if let Some(cursor) = options.start_from {
@@ -169,6 +181,7 @@ pub(super) fn resolve(
     };
     // Without transactions rows after the state file's position are repeated by design: at least once.
     if options.exactly_once
+        && topic_exists
         && let Some(highest) = highest_published(cluster, options)?
         && position_below(start.cursor, highest)
         && !options.adopt

@@ -3,5 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test states its expectations by failing")]
 
 mod broker_memory;
+mod capture;
 mod conformance;
+mod lake;
 mod layering;
+mod verify;

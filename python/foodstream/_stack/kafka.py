@@ -29,8 +29,14 @@ _API_VERSIONS = 18
 
 
 def new_cluster_id() -> str:
-    """A random id in the form Kafka wants: 16 bytes, base64 of the URL-safe kind, without padding."""
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
+    """A random id in the form Kafka wants: 16 bytes, base64 of the URL-safe kind, without padding.
+
+    One that begins with a dash would be an option to Kafka's tools, which therefore never make one either.
+    """
+    while True:
+        made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
+        if not made.startswith("-"):
+            return made
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class Kafka:
             self._format(java, properties)
         started = process.start([*java, "kafka.Kafka", str(properties)], self.log, self.folder)
         started.save(self.folder / "process.json")
-        ready = process.wait_until(lambda: not started.is_running() or answers(self.port), START_TIMEOUT_SEC)
+        ready = process.wait_until(lambda: not started.is_running() or brokers_seen(self.port) > 0, START_TIMEOUT_SEC)
         if not ready or not started.is_running():
             process.stop(started, STOP_STEPS)
             problem = "ended while starting" if ready else f"did not answer in {START_TIMEOUT_SEC:.0f} s"
@@ -134,8 +140,8 @@ class Kafka:
         }
 
 
-def answers(port: int) -> bool:
-    """True if a Kafka broker on this loopback port speaks the protocol and has registered itself.
+def brokers_seen(port: int) -> int:
+    """How many brokers the one on this loopback port knows; 0 if none answers there, or none has registered yet.
 
     Two requests in the plain protocol: ApiVersions, which any broker answers first, and Metadata, whose list of
     brokers stays empty until the controller has let this one in.
@@ -146,9 +152,9 @@ def answers(port: int) -> bool:
             _request(connection, _API_VERSIONS, 0, b"")
             no_topics = struct.pack(">i", 0)
             metadata = _request(connection, _API_METADATA, 1, no_topics)
+            return int(struct.unpack_from(">i", metadata, 4)[0])
     except (OSError, struct.error):
-        return False
-    return len(metadata) >= 8 and struct.unpack_from(">i", metadata, 4)[0] > 0
+        return 0
 
 
 def _request(connection: socket.socket, api: int, version: int, body: bytes) -> bytes:

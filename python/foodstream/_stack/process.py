@@ -19,10 +19,6 @@ from foodstream._stack.errors import StackError
 # How often a wait looks again: short beside the second or so a server takes, long beside the look itself.
 POLL_INTERVAL_SEC = 0.02
 
-# Children of this very process, by id. One that has ended stays a zombie until its parent asks, and a zombie still
-# has its id and start time, so `is_running` asks here first.
-_children: dict[int, subprocess.Popen[bytes]] = {}
-
 
 @dataclass(frozen=True)
 class Started:
@@ -46,11 +42,17 @@ class Started:
             return None
 
     def is_running(self) -> bool:
-        child = _children.get(self.pid)
-        if child is not None and child.poll() is not None:
-            del _children[self.pid]
-            return False
-        return start_time(self.pid) == self.started
+        child = _children.get(self)
+        if child is None:
+            return start_time(self.pid) == self.started
+        if child.poll() is None:
+            return True
+        _children.pop(self, None)
+        return False
+
+
+# Children of this very process: one that has ended keeps its id until its parent asks, which is done above.
+_children: dict[Started, subprocess.Popen[bytes]] = {}
 
 
 def start_time(pid: int) -> str | None:
@@ -100,10 +102,10 @@ def start(command: Sequence[str], log: Path, folder: Path, environment: dict[str
             env=environment,
             start_new_session=True,
         )
-    _children[child.pid] = child
-    started = start_time(child.pid)
     # A child that has ended already still gets a record; the wait for readiness then finds it gone and says why.
-    return Started(child.pid, started or "ended")
+    started = Started(child.pid, start_time(child.pid) or "ended")
+    _children[started] = child
+    return started
 
 
 def stop(process: Started, steps: Sequence[tuple[signal.Signals, float]]) -> None:

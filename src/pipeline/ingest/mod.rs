@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::datatypes::SchemaRef;
+
 use crate::aggregate::DailyTotals;
 use crate::broker::{Cluster, GroupConsumer, TopicSpec};
 use crate::clock::Clock;
@@ -135,6 +137,16 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
 
     pub fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// Schema of accepted rows, also where a batch has none.
+    pub fn lake_schema(&self) -> SchemaRef {
+        self.validator.lake_schema()
+    }
+
+    /// Schema of rejects, also where a batch has none.
+    pub fn quarantine_schema(&self) -> SchemaRef {
+        self.validator.quarantine_schema()
     }
 
     /// Straight to the lake: gathers one batch while the last one is committed.

@@ -101,11 +101,13 @@ impl<S: BoundedSource> Replicate<S> {
         clock: Arc<dyn Clock>,
     ) -> Self {
         source.seek(start.cursor);
+        let mut lines = Lines::new(options.topic.clone());
+        lines.starts_at(start);
         Replicate {
             source,
             sender,
             backoff: Backoff::new(&options.retry, false),
-            lines: Lines::new(options.topic.clone()),
+            lines,
             options,
             stop,
             clock,

@@ -11,7 +11,7 @@ use super::Options;
 use crate::clock::{Clock, SystemClock};
 use crate::model::Cursor;
 use crate::model::position::format_timestamp_us;
-use crate::publish::CommitInfo;
+use crate::publish::{CommitInfo, Start, StartOrigin};
 
 /// Detailed lines are allowed this often; what comes in between is summed up.
 const DETAIL_EVERY: Duration = Duration::from_secs(1);
@@ -23,6 +23,7 @@ pub(super) struct Lines {
     topic: String,
     poll: u64,
     last: Option<Cursor>,
+    first: Option<Cursor>,
     detailed: bool,
     last_detail: Option<Instant>,
     summed_rows: u64,
@@ -35,7 +36,23 @@ macro_rules! say {
 
 impl Lines {
     pub fn new(topic: String) -> Self {
-        Lines { topic, poll: 0, last: None, detailed: true, last_detail: None, summed_rows: 0, summed_transactions: 0 }
+        Lines {
+            topic,
+            poll: 0,
+            last: None,
+            first: None,
+            detailed: true,
+            last_detail: None,
+            summed_rows: 0,
+            summed_transactions: 0,
+        }
+    }
+
+    /// A first start is told as it is configured, not as the position just before it.
+    pub fn starts_at(&mut self, start: &Start) {
+        if start.origin == StartOrigin::Default {
+            self.first = Some(start.cursor);
+        }
     }
 
     pub fn started(&self, poll_interval: Duration) {
@@ -60,7 +77,9 @@ impl Lines {
         self.last_detail = Some(now);
         say!("========== POLL #{} ==========", self.poll);
         if let Some(last) = self.last {
-            say!("Last processed timestamp: {}", short(last));
+            let configured = self.first.take().is_some_and(|first| first == last);
+            let shown = Cursor { timestamp_us: last.timestamp_us + i64::from(configured), ..last };
+            say!("Last processed timestamp: {}", short(shown));
         }
         say!("Reading from PostgreSQL...");
         say!("Fetched {rows} new records");

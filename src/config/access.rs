@@ -1,0 +1,125 @@
+//! Questions that commands put to the settings: what must be there, and what things are called.
+
+use std::path::Path;
+
+use super::names::topic_safe;
+use super::parse::{Broker, brokers, plaintext_allowed};
+use super::problem::Problem;
+use super::provenance::{Note, NoteLevel};
+use super::settings::{Kafka, Lake, Postgres, Settings, SslMode};
+use crate::error::{Error, Result};
+
+impl Settings {
+    pub fn require_postgres(&self) -> Result<&Postgres> {
+        self.require("postgres", self.postgres.as_ref())
+    }
+
+    pub fn require_kafka(&self) -> Result<&Kafka> {
+        self.require("kafka", self.kafka.as_ref())
+    }
+
+    pub fn require_lake(&self) -> Result<&Lake> {
+        self.require("datalake", self.lake.as_ref())
+    }
+
+    /// Folder of the commit log.
+    pub fn require_checkpoint(&self) -> Result<&Path> {
+        let path = self.streaming.checkpoint_location.as_deref();
+        path.ok_or_else(|| self.missing_key("streaming", "checkpoint_location"))
+    }
+
+    /// The producer's state file itself, also where a folder is configured.
+    pub fn require_state_file(&self) -> Result<&Path> {
+        let path = self.streaming.state_file.as_deref();
+        path.ok_or_else(|| self.missing_key("streaming", "last_processed_timestamp_location"))
+    }
+
+    fn require<'s, T>(&'s self, section: &str, value: Option<&'s T>) -> Result<&'s T> {
+        value.ok_or_else(|| match self.provenance.unfinished.get(section) {
+            Some(problem) => self.provenance.source.error(problem.clone()),
+            None => self.missing_section(section),
+        })
+    }
+
+    fn missing_section(&self, section: &str) -> Error {
+        let problem = Problem::new(super::Origin::Default, format!("the section `{section}` is missing"))
+            .key(section)
+            .help("configs/orders_stream.yml shows it with all its keys");
+        self.provenance.source.error(problem)
+    }
+
+    fn missing_key(&self, section: &str, key: &str) -> Error {
+        let path = format!("{section}.{key}");
+        let variable = path.to_ascii_uppercase().replace('.', "__");
+        let problem = Problem::new(self.provenance.origin(&[section]), format!("`{path}` is missing"))
+            .key(path)
+            .help(format!("write it under `{section}:`, or set {}{variable}", super::layers::ENVIRONMENT_PREFIX))
+            .about_key();
+        self.provenance.source.error(problem)
+    }
+
+    /// A configuration error at the place where `key` (such as `postgres.table`) was written, for faults that
+    /// show only when a service is asked.
+    pub fn error_at(&self, key: &str, fact: impl Into<String>) -> Error {
+        self.provenance.source.error(Problem::new(self.provenance.origin(&[key]), fact).key(key))
+    }
+
+    /// Sections that are there but lack a required key: an error each. `config check` reports them all.
+    pub fn unfinished(&self) -> Vec<Error> {
+        self.provenance.unfinished.values().map(|problem| self.provenance.source.error(problem.clone())).collect()
+    }
+
+    /// What is valid but worth a word: keys without effect, plain text in container networks.
+    pub fn notes(&self) -> &[Note] {
+        &self.provenance.notes
+    }
+
+    /// Says the notes, once a command's logging stands.
+    pub fn log_notes(&self) {
+        for note in self.notes() {
+            match note.level {
+                NoteLevel::NoEffect => tracing::debug!(target: "foodstream::config", "{}", note.text),
+                NoteLevel::Warning => tracing::warn!(target: "foodstream::config", "{}", note.text),
+            }
+        }
+    }
+
+    /// Names the pipeline in Kafka: `cdc.pipeline_id`, or `<db>.<schema>.<table>-<topic>` with a hash where Kafka
+    /// would not take it as a topic's name. Host and port are not part of it: the same database is `postgres` to
+    /// one process and `localhost` to the next.
+    pub fn pipeline_id(&self, schema_name: &str, table: &str) -> Result<String> {
+        if let Some(id) = &self.cdc.pipeline_id {
+            return Ok(id.clone());
+        }
+        let (postgres, kafka) = (self.require_postgres()?, self.require_kafka()?);
+        Ok(topic_safe(&format!("{}.{schema_name}.{table}-{}", postgres.database, kafka.topic)))
+    }
+
+    /// The topic that holds the cursor: `cdc.cursor_topic`, or `foodstream-cursor-<pipeline id>`.
+    pub fn cursor_topic(&self, pipeline_id: &str) -> String {
+        let default = || topic_safe(&format!("foodstream-cursor-{pipeline_id}"));
+        self.cdc.cursor_topic.clone().unwrap_or_else(default)
+    }
+}
+
+impl Postgres {
+    /// The mode in force: what is written, else verify-full, else plain where `plaintext_allowed` says so.
+    pub fn ssl_mode(&self) -> SslMode {
+        let default = if plaintext_allowed(&self.host) { SslMode::Disable } else { SslMode::VerifyFull };
+        self.tls.mode.unwrap_or(default)
+    }
+
+    /// Schema, where one is written, and table.
+    pub fn table_parts(&self) -> (Option<&str>, &str) {
+        match self.table.split_once('.') {
+            Some((schema, table)) => (Some(schema), table),
+            None => (None, &self.table),
+        }
+    }
+}
+
+impl Kafka {
+    pub fn broker_list(&self) -> Vec<Broker> {
+        brokers(&self.brokers).expect("checked when the settings were made")
+    }
+}

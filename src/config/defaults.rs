@@ -1,0 +1,41 @@
+//! Every default that is not "none", with the reason for the number.
+
+/// PostgreSQL's registered port.
+pub const POSTGRES_PORT: u16 = 5432;
+/// Kafka's usual port, for a broker written without one.
+pub const KAFKA_PORT: u16 = 9092;
+/// The documents' number: three workers can share the work.
+pub const NUM_PARTITIONS: i32 = 3;
+/// One broker, as on a laptop and in the documents; a cluster wants 3.
+pub const REPLICATION_FACTOR: i32 = 1;
+/// The documents' rhythm, for polls and triggers alike.
+pub const BATCH_INTERVAL_SEC: f64 = 5.0;
+/// The documents' page; under backlog pages follow each other without a pause.
+pub const BATCH_LIMIT: u32 = 1000;
+/// Before any order: everything in the table is read.
+pub const START_TIMESTAMP: &str = "1970-01-01 00:00:00";
+pub const TIMESTAMP_COLUMN: &str = "created_at";
+/// The zone of a `timestamp` column written with `now() at time zone 'UTC'`.
+pub const TIMEZONE: &str = "UTC";
+/// Covers the instant between a transaction's start and its appearance in `pg_stat_activity`; the price is that much delay.
+pub const BEGIN_MARGIN_MS: u64 = 100;
+/// A commit costs milliseconds whatever its size; a hundred thousand rows make it vanish and fit any buffer.
+pub const TRANSACTION_MAX_ROWS: u32 = 100_000;
+/// What readers under read_committed wait at most under backlog.
+pub const TRANSACTION_MAX_MS: u64 = 1000;
+/// Fast, and a quarter smaller than lz4.
+pub const ZSTD_LEVEL: i32 = 1;
+/// A file of some tens of megabytes, which every reader handles well.
+pub const MAX_ROWS_PER_FILE: u64 = 1024 * 1024;
+/// Half of the memory budget: one batch is written while the next arrives.
+pub const MAX_BATCH_BYTES: u64 = 64 * 1024 * 1024;
+pub const MEMORY_BUDGET_MB: u32 = 128;
+/// Long enough for a container beside us to come up.
+pub const START_TIMEOUT_SEC: f64 = 30.0;
+/// A service that comes back is noticed within half a minute.
+pub const MAX_BACKOFF_SEC: f64 = 30.0;
+pub const LOG_LEVEL: &str = "info";
+
+/// Upper bound of waits: a day; more is a unit mistaken for another.
+pub(super) const MAX_WAIT_SEC: f64 = 86_400.0;
+pub(super) const MAX_WAIT_MS: i64 = 86_400_000;

@@ -1,0 +1,107 @@
+//! The functions of the module.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::NaiveDate;
+use pyo3::prelude::*;
+use serde_json::Value;
+
+use super::arrow::RowStream;
+use super::report::Report;
+use super::{convert, errors, wait};
+use crate::cli::{self, Exit, runtime};
+use crate::config::Settings;
+use crate::error::{Error, Kind, Result};
+use crate::lake::read::{LakeReader, ReadOptions, Root};
+use crate::model::{Key, Schema};
+use crate::pipeline::Stop;
+use crate::tools::{self, InsertOptions};
+use crate::verify::{VerifyOptions, verify};
+
+/// One command. An exit code, or what Python is to run: its name and its options.
+#[pyfunction]
+pub fn main<'py>(py: Python<'py>, argv: Vec<String>) -> PyResult<Bound<'py, PyAny>> {
+    match py.detach(|| cli::main(argv)) {
+        Exit::Code(code) => Ok(code.into_pyobject(py)?.into_any()),
+        Exit::Python { command, options } => {
+            let options = convert::to_python(py, &Value::Object(options))?;
+            Ok((command, options).into_pyobject(py)?.into_any())
+        }
+    }
+}
+
+#[pyfunction]
+#[pyo3(signature = (config, *, overrides=None))]
+pub fn verify_pipeline(
+    py: Python<'_>,
+    config: &Bound<'_, PyAny>,
+    overrides: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Report> {
+    let settings = convert::settings(config, overrides)?;
+    let found = wait::for_result(py, &Stop::new(), move || {
+        runtime::shared()?.block_on(verify(&settings, &VerifyOptions::default()))
+    })?;
+    Ok(Report::from(found))
+}
+
+/// The ids of the new orders.
+#[pyfunction]
+#[pyo3(signature = (config, *, count=5, overrides=None))]
+pub fn insert_test_orders<'py>(
+    py: Python<'py>,
+    config: &Bound<'py, PyAny>,
+    count: u64,
+    overrides: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let settings = convert::settings(config, overrides)?;
+    let options = InsertOptions { count, ..InsertOptions::default() };
+    let stop = Stop::new();
+    let stopped = stop.clone();
+    let report = wait::for_result(py, &stop, move || {
+        runtime::shared()?.block_on(tools::insert_test_orders(&settings, &options, stopped.requested()))
+    })?;
+    let ids = report.ids.iter().map(|id| match id {
+        Key::Int(number) => Value::from(*number),
+        Key::Uuid(_) => Value::from(id.to_string()),
+    });
+    convert::to_python(py, &Value::Array(ids.collect()))
+}
+
+#[pyfunction]
+#[pyo3(signature = (source, *, date=None, overrides=None))]
+pub fn read(
+    py: Python<'_>,
+    source: &Bound<'_, PyAny>,
+    date: Option<Bound<'_, PyAny>>,
+    overrides: Option<&Bound<'_, PyAny>>,
+) -> PyResult<RowStream> {
+    // `str` of a datetime.date is its ISO form.
+    let date = date.map(|date| date.str()?.to_string().parse::<NaiveDate>().map_err(|_| no_date(&date))).transpose()?;
+    let folder = source.extract::<PathBuf>().ok().filter(|path| path.is_dir());
+    let settings = if folder.is_some() { None } else { Some(convert::settings(source, overrides)?) };
+    let options = ReadOptions { date, date_column: true, ..ReadOptions::default() };
+    wait::for_result(py, &Stop::new(), move || open(folder, settings, options))
+}
+
+fn open(folder: Option<PathBuf>, settings: Option<Arc<Settings>>, options: ReadOptions) -> Result<RowStream> {
+    let (reader, columns) = match (&settings, &folder) {
+        (Some(settings), _) => {
+            let checkpoint = settings.streaming.checkpoint_location.as_deref();
+            let reader = LakeReader::with_settings(settings.require_lake()?, checkpoint, Root::Lake)?;
+            (reader, Some(settings.schema.clone().unwrap_or_else(Schema::orders)))
+        }
+        (None, Some(folder)) => (LakeReader::open(folder, None)?, None),
+        (None, None) => return Err(Error::bug("neither a folder nor settings")),
+    };
+    let schema = match (reader.schema(&options)?, columns) {
+        (Some(schema), _) => schema,
+        (None, Some(columns)) => columns.to_arrow(),
+        (None, None) => return Err(Error::new(Kind::Lake, "the folder holds no date=YYYY-MM-DD/*.parquet files")),
+    };
+    Ok(RowStream::new(schema, Box::new(reader.batches(options))))
+}
+
+fn no_date(given: &Bound<'_, PyAny>) -> PyErr {
+    errors::raise(given.py(), &Error::config(format!("date is YYYY-MM-DD or a datetime.date, not {given}")))
+}
