@@ -5,6 +5,7 @@
 //! async runtime. Only `kafka` names rdkafka.
 
 pub mod kafka;
+pub mod memory;
 
 use std::time::Duration;
 

@@ -242,10 +242,9 @@ impl HorizonState {
         if holder.age < NAME_HOLDER_AFTER {
             return None;
         }
-        if let Some((who, named_us)) = &self.named {
-            if *who == holder.who && clock_us - named_us < micros(NAME_HOLDER_EVERY) {
-                return None;
-            }
+        let said = |(who, named_us): &(Who, i64)| *who == holder.who && clock_us - named_us < micros(NAME_HOLDER_EVERY);
+        if self.named.as_ref().is_some_and(said) {
+            return None;
         }
         self.named = Some((holder.who.clone(), clock_us));
         Some(format!("{holder}, holds back newer rows; they all follow when it ends"))

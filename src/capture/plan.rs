@@ -95,8 +95,9 @@ impl Plan {
 
     /// The query of one page: rows after `position` and below `w_us`, both on the column's clock.
     pub fn page_statement(&self, position: Cursor, w_us: i64, limit: u32) -> String {
-        let timestamp = quote_identifier(&self.timestamp_column);
-        let key = quote_identifier(&self.key.name);
+        // Qualified: a bare name in ORDER BY means the output column, which may be a text of the same name.
+        let timestamp = format!("source.{}", quote_identifier(&self.timestamp_column));
+        let key = format!("source.{}", quote_identifier(&self.key.name));
         let start = literal_timestamp(position.timestamp_us, self.timestamp_has_zone);
         let after = match position.key {
             Some(value) => format!("({timestamp}, {key}) > ({start}, {})", literal_key(value)),
@@ -104,7 +105,7 @@ impl Plan {
         };
         let end = literal_timestamp(w_us, self.timestamp_has_zone);
         format!(
-            "SELECT {} FROM {} WHERE {after} AND {timestamp} < {end} ORDER BY {timestamp}, {key} LIMIT {limit}",
+            "SELECT {} FROM {} AS source WHERE {after} AND {timestamp} < {end} ORDER BY {timestamp}, {key} LIMIT {limit}",
             self.select, self.table
         )
     }
@@ -163,8 +164,14 @@ impl Plan {
         }
         let pinned = Wanted { schema: Some(self.schema(table)), ..wanted.clone() };
         let remade = Plan::make(client, table, &pinned).await?;
-        if self.timestamp_has_zone != remade.timestamp_has_zone || self.key != remade.key {
-            return Err(changed(table, &self.timestamp_column, "or the key has another type than before"));
+        // Another precision rewrites the values, and rows can land behind the position.
+        if (self.timestamp_has_zone, self.timestamp_precision)
+            != (remade.timestamp_has_zone, remade.timestamp_precision)
+        {
+            return Err(changed(table, &self.timestamp_column, "has another type than before"));
+        }
+        if self.key != remade.key || self.key_codec != remade.key_codec {
+            return Err(changed(table, &self.key.name, "is not the key it was"));
         }
         Ok(remade)
     }

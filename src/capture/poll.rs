@@ -268,7 +268,7 @@ impl PollSource {
         let statement = self.plan.page_statement(self.position, horizon_us, limit);
         let doing = format!("cannot read a page of {}", self.table);
         let PollSource { plan, position, local_to_utc, .. } = self;
-        let mut to_utc = |local_us| local_to_utc.to_utc(local_us);
+        let mut to_utc = |local_us| local_to_utc.convert(local_us);
         let rows = copy_out(&link.client, &statement, &doing, |row| {
             if row.len() != plan.width() {
                 return Err(Error::bug(format!("a row has {} fields and not {}", row.len(), plan.width())));
@@ -312,7 +312,6 @@ impl PollSource {
                 "a column was added: it stays out of the messages until `schema` names it or the producer is restarted"
             );
         }
-        self.clock = ColumnClock::new(plan.timestamp_has_zone, self.options.timezone(), plan.timestamp_precision);
         self.table = table;
         self.plan = plan;
         self.fingerprint = fingerprint;

@@ -79,7 +79,7 @@ impl LocalToUtc {
     }
 
     #[inline]
-    pub fn to_utc(&mut self, local_us: i64) -> i64 {
+    pub fn convert(&mut self, local_us: i64) -> i64 {
         let Some(zone) = self.zone else { return local_us };
         let start = local_us.div_euclid(MEMO_US) * MEMO_US;
         match self.memo {
@@ -92,11 +92,10 @@ impl LocalToUtc {
         // One offset at both ends, and no doubt at either: no change lies in between.
         if let (LocalResult::Single(first), LocalResult::Single(last)) =
             (local_offset(zone, start), local_offset(zone, start + MEMO_US))
+            && first == last
         {
-            if first == last {
-                self.memo = Some((start, first));
-                return local_us - first;
-            }
+            self.memo = Some((start, first));
+            return local_us - first;
         }
         let offset = match local_offset(zone, local_us) {
             LocalResult::Single(offset) => offset,
@@ -215,7 +214,7 @@ mod tests {
         let now = us("2025-11-02 05:30:00");
         assert_eq!(ColumnClock::new(true, NEW_YORK, 6).horizon(now), now);
         assert_eq!(ColumnClock::new(false, Tz::UTC, 6).horizon(now), now);
-        assert_eq!(LocalToUtc::new(Tz::UTC).to_utc(now), now);
+        assert_eq!(LocalToUtc::new(Tz::UTC).convert(now), now);
     }
 
     #[test]
@@ -230,10 +229,10 @@ mod tests {
             ("2025-03-09 02:30:00", "2025-03-09 07:30:00"),
             ("2025-03-09 03:00:00", "2025-03-09 07:00:00"),
         ] {
-            assert_eq!(zone.to_utc(us(local)), us(utc), "{local}");
+            assert_eq!(zone.convert(us(local)), us(utc), "{local}");
         }
         let mut kolkata = LocalToUtc::new(Tz::Asia__Kolkata);
-        assert_eq!(kolkata.to_utc(us("2025-11-18 00:10:00")), us("2025-11-17 18:40:00"));
-        assert_eq!(kolkata.to_utc(us("2025-11-18 00:10:00.000001")), us("2025-11-17 18:40:00.000001"));
+        assert_eq!(kolkata.convert(us("2025-11-18 00:10:00")), us("2025-11-17 18:40:00"));
+        assert_eq!(kolkata.convert(us("2025-11-18 00:10:00.000001")), us("2025-11-17 18:40:00.000001"));
     }
 }

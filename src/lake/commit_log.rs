@@ -174,7 +174,8 @@ impl Log {
     /// A listing made while others append may miss a name and show a later one, so each gap is looked at again.
     fn refuse_gaps(&self, numbers: &[u64], snapshot: Option<&Snapshot>) -> Result<()> {
         let first = numbers[0];
-        let folded = first % RECORDS_PER_FOLDER == 0 && snapshot.is_some_and(|snapshot| snapshot.number >= first);
+        let folded =
+            first.is_multiple_of(RECORDS_PER_FOLDER) && snapshot.is_some_and(|snapshot| snapshot.number >= first);
         if first > 0 && !folded {
             return Err(self.missing(0, first - 1));
         }
@@ -225,11 +226,15 @@ impl Log {
     fn folder_for(&self, number: u64) -> Result<Dir> {
         let name = layout::record_folder(number);
         if let Some(folder) = self.commits.child(&name)? {
+            if number.is_multiple_of(RECORDS_PER_FOLDER) {
+                // Another worker may have made it and not come to its sync.
+                self.commits.sync()?;
+            }
             return Ok(folder);
         }
         let may_create = match number.checked_sub(1) {
             None => true,
-            Some(previous) if number % RECORDS_PER_FOLDER == 0 => {
+            Some(previous) if number.is_multiple_of(RECORDS_PER_FOLDER) => {
                 let folder = self.commits.child(&layout::record_folder(previous))?;
                 folder.map(|folder| folder.has(&layout::record_name(previous))).transpose()? == Some(true)
             }
@@ -244,8 +249,9 @@ impl Log {
         ))
     }
 
-    /// Makes the record's name durable, whoever wrote it.
+    /// Makes the record's name and its folder's durable, whoever wrote it.
     pub fn sync_record(&self, number: u64) -> Result<()> {
+        self.commits.sync()?;
         match self.commits.child(&layout::record_folder(number))? {
             Some(folder) => folder.sync(),
             None => Err(self.missing(number, number)),

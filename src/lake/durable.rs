@@ -310,3 +310,54 @@ fn error_is_unsupported(error: &Error) -> bool {
     let code = cause.and_then(io::Error::raw_os_error);
     [Errno::PERM, Errno::NOTSUP, Errno::NOSYS].iter().any(|unsupported| code == Some(unsupported.raw_os_error()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_name_stays_taken_by_rename_by_link_and_by_put() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::create_all(&folder.path().join("a/b")).unwrap();
+        dir.write_new("first", b"1").unwrap();
+        dir.write_new("second", b"2").unwrap();
+        assert!(dir.write_new("first", b"3").is_err());
+        assert_eq!(dir.rename_new("second", &dir, "first").unwrap(), Moved::Taken);
+        assert_eq!(dir.link_and_remove("second", &dir, "first").unwrap(), Moved::Taken);
+        assert!(!put_if_absent(&dir, "temporary", &dir, "first", b"4", SIDE_FILE).unwrap());
+        assert_eq!(dir.names().unwrap(), ["first", "second"]);
+        assert_eq!((dir.read("first").unwrap(), dir.read("second").unwrap()), (Some(b"1".into()), Some(b"2".into())));
+    }
+
+    #[test]
+    fn a_rename_of_two_steps_does_what_one_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        dir.write_new("from", b"1").unwrap();
+        assert_eq!(dir.link_and_remove("from", &dir, "to").unwrap(), Moved::Done);
+        assert_eq!(dir.names().unwrap(), ["to"]);
+        assert_eq!(dir.link_and_remove("from", &dir, "other").unwrap(), Moved::Missing);
+        assert_eq!(dir.rename_new("from", &dir, "other").unwrap(), Moved::Missing);
+    }
+
+    #[test]
+    fn links_are_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        dir.write_new("file", b"1").unwrap();
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("folder")).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("file"), folder.path().join("link")).unwrap();
+        assert!(dir.child("folder").unwrap_err().to_string().contains("is a link"));
+        assert!(dir.child("file").unwrap_err().to_string().contains("no folder"));
+        assert!(dir.open_file("link").is_err());
+        assert!(dir.has("link").unwrap() && dir.child("missing").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_full_disk_is_worth_another_try_and_nothing_else_is() {
+        let full = failed("write", Path::new("/lake/part"), io::Error::from(io::ErrorKind::StorageFull));
+        assert!(full.is_retriable() && full.to_string().contains("free some space"));
+        let denied = failed("write", Path::new("/lake/part"), io::Error::from(io::ErrorKind::PermissionDenied));
+        assert!(!denied.is_retriable() && denied.to_string().contains("/lake/part"));
+    }
+}

@@ -26,14 +26,13 @@ pub(crate) fn prepare_folders<'a>(root: &Dir, names: impl Iterator<Item = &'a st
     let mut folders: Vec<&str> = names.map(|name| split(name).map(|(folder, _)| folder)).collect::<Result<_>>()?;
     folders.sort_unstable();
     folders.dedup();
-    let mut created = false;
-    for folder in folders {
+    for folder in &folders {
         if root.child(folder)?.is_none() {
             root.make(folder)?.sync()?;
-            created = true;
         }
     }
-    if created { root.sync() } else { Ok(()) }
+    // Also where the folders were there: another worker may have made them and not come to its sync.
+    if folders.is_empty() { Ok(()) } else { root.sync() }
 }
 
 /// Makes the record's files visible and durable under their final names. Harmless when it has been done.
@@ -48,7 +47,11 @@ pub(crate) fn publish(roots: Roots<'_>, record: &Record) -> Result<()> {
         for file in files {
             let (folder_name, name) = split(&file.name)?;
             if !folders.contains_key(folder_name) {
-                folders.insert(folder_name, root.make(folder_name)?);
+                let folder = match root.child(folder_name)? {
+                    Some(folder) => folder,
+                    None => root.make_durable(folder_name)?,
+                };
+                folders.insert(folder_name, folder);
             }
             move_file(staged.as_ref(), &folders[folder_name], name, file, record.number)?;
             failpoints::reach(failpoints::LAKE_RENAMED)?;

@@ -123,10 +123,10 @@ impl Drop for Staging {
 pub(crate) fn living_writer(root: &Dir) -> Result<Option<String>> {
     for name in root.names()?.into_iter().filter(|name| Uuid::try_parse(name).is_ok()) {
         let Some(folder) = root.child(&name)? else { continue };
-        if let Some(lock) = folder.open_file(LOCK)? {
-            if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
-                return Ok(Some(name));
-            }
+        if let Some(lock) = folder.open_file(LOCK)?
+            && matches!(lock.try_lock(), Err(TryLockError::WouldBlock))
+        {
+            return Ok(Some(name));
         }
     }
     Ok(None)

@@ -181,8 +181,8 @@ async fn by_copy(client: &Client, table: &Table, key: &str, plan: Plan) -> Resul
     let key = quote_identifier(key);
     let doing = "cannot read the keys of the loaded rows";
     let statement = format!(
-        "SELECT {key}::text FROM {} WHERE xmin::text = (pg_catalog.pg_current_xact_id()::text::numeric % 4294967296)::text \
-         ORDER BY {key}",
+        "SELECT t.{key}::text FROM {} AS t \
+         WHERE t.xmin::text = (pg_catalog.pg_current_xact_id()::text::numeric % 4294967296)::text ORDER BY t.{key}",
         table.qualified()
     );
     let mut ids = Vec::with_capacity(plan.count as usize);
@@ -205,8 +205,8 @@ async fn recent(client: &Client, table: &Table, key: &str, timestamp: &str) -> R
     table.require_column(timestamp, "cdc.timestamp_column")?;
     let (key, timestamp) = (quote_identifier(key), quote_identifier(timestamp));
     let sql = format!(
-        "SELECT pg_catalog.format('Order #%s: %s | $%s | %s', {key}, customer_name, amount, {timestamp}) FROM {} \
-         ORDER BY {timestamp} DESC NULLS LAST, {key} DESC LIMIT {RECENT}",
+        "SELECT pg_catalog.format('Order #%s: %s | $%s | %s', t.{key}, t.customer_name, t.amount, t.{timestamp}) \
+         FROM {} AS t ORDER BY t.{timestamp} DESC NULLS LAST, t.{key} DESC LIMIT {RECENT}",
         table.qualified()
     );
     let rows = query_text(client, &sql, "cannot read the newest rows").await?;

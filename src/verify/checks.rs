@@ -154,10 +154,11 @@ pub(super) fn lake(facts: &Facts, places: &Places, outlook: &Outlook) -> Check {
     let mut check = Check::new(Section::Lake);
     if !outlook.founded && facts.files == 0 {
         check.note(Status::Pending, format!("nothing written to {} yet", places.lake));
+        faults_and_doubts(facts, &mut check);
         outlook.add_to(Section::Lake, &mut check);
         check.summary = match check.status {
             Status::Pending => "not started yet".to_owned(),
-            _ => worst_note(outlook, Section::Lake),
+            _ => lake_summary(facts, outlook, &check),
         };
         return check;
     }

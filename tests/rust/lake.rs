@@ -3,6 +3,8 @@
 //! Writers here are threads with a `LocalLake` of their own, or processes that the test kills. Readers poll all
 //! the time, by the log and by listing, as any foreign reader would.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

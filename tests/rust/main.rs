@@ -2,4 +2,9 @@
 //! `FOODSTREAM_TEST_KAFKA`; `make test` starts both.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations by failing")]
 
+mod broker_memory;
+mod capture;
+mod conformance;
+mod lake;
 mod layering;
+mod verify;

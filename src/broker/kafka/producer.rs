@@ -198,12 +198,13 @@ impl TransactionalProducer for KafkaProducer {
     }
 
     fn abort(&mut self, timeout: Duration) -> Result<()> {
-        self.handle.purge();
         if !self.transactional {
+            self.handle.purge();
             return Ok(());
         }
+        // Drops what waits to be sent, too.
         let aborted = self.handle.abort_transaction(timeout);
-        // Purged records report themselves as failed; they are not failures of the next transaction.
+        // What failed belonged to the transaction that is gone.
         self.handle.context().take_delivery_failure();
         aborted.map_err(|error| self.failed("aborting a transaction", &error.failure))
     }

@@ -189,7 +189,7 @@ fn a_plan_is_replayed_with_its_id_and_dropped_when_overtaken() {
     let plan = lake.write_plan(&ranges).unwrap();
     drop(lake);
     let mut lake = place.open();
-    assert_eq!(lake.pending_plans().unwrap(), [plan.clone()]);
+    assert_eq!(lake.pending_plans().unwrap(), std::slice::from_ref(&plan));
     let staged = lake.stage(&batch(0, 0, 100)).unwrap();
     assert_eq!(staged.batch, plan.id);
     let head = lake.head().unwrap().unwrap();

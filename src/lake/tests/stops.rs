@@ -136,6 +136,24 @@ fn a_committed_file_that_is_gone_or_another_stops_recovery_and_names_it() {
 }
 
 #[test]
+fn a_file_that_has_the_final_name_already_is_never_replaced() {
+    let place = Place::new();
+    let (mut lake, head) = place.founded();
+    let staged = lake.stage(&batch(0, 0, 100)).unwrap();
+    let planted = place.path("lake").join(&staged.files[0].final_name);
+    std::fs::create_dir_all(planted.parent().unwrap()).unwrap();
+    std::fs::write(&planted, "planted").unwrap();
+    let error = lake.commit(&staged, &head).unwrap_err();
+    assert!(error.to_string().contains(&staged.files[0].final_name), "{error}");
+    assert_eq!(std::fs::read_to_string(&planted).unwrap(), "planted");
+    // The commit stands, and goes through once a person has taken the file away.
+    drop(lake);
+    std::fs::remove_file(&planted).unwrap();
+    assert_eq!(place.open().head().unwrap().unwrap().number, 1);
+    assert_eq!(place.ids().1, ids_of(0, 0, 100));
+}
+
+#[test]
 fn the_staging_of_the_living_and_of_other_lakes_is_left_alone() {
     let place = Place::new();
     let (mut living, head) = place.founded();
