@@ -13,7 +13,7 @@ pub mod state_file;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::broker::{Cluster, Outcome, TopicSpec, TransactionalProducer};
+use crate::broker::{Cluster, Outcome, TopicSpec, TransactionalProducer, Uncommitted};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Kind, Result};
 use crate::model::position::format_timestamp_us;
@@ -78,8 +78,18 @@ pub struct Publisher<F: ProducerFactory, C> {
     options: PublisherOptions,
     record: CursorRecord,
     open: Option<OpenTransaction>,
+    /// The cursor record as it was last read or written: what a fence is judged by.
+    known: Option<CursorRecord>,
     last_fence: Option<Instant>,
-    fenced: bool,
+    /// A fence that has not been recovered from.
+    fence: Option<Fence>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fence {
+    First,
+    /// Within [`FENCE_WINDOW`] of the one before.
+    Again,
 }
 
 impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
@@ -114,8 +124,9 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
             options,
             record,
             open: None,
+            known: None,
             last_fence: None,
-            fenced: false,
+            fence: None,
         };
         let start = publisher.begin_anew()?;
         publisher.options.start_from = None;
@@ -124,7 +135,13 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
     }
 
     /// Puts rows into the open transaction, beginning one where none is open.
+    ///
+    /// After an error the transaction is gone: call [`Publisher::recover`].
     pub fn append(&mut self, rows: &ChangeBatch) -> Result<()> {
+        self.try_append(rows).inspect_err(|error| self.note_failure(error.kind() == Kind::Fenced))
+    }
+
+    fn try_append(&mut self, rows: &ChangeBatch) -> Result<()> {
         let Some(end) = rows.end else { return Ok(()) };
         let producer = self.producer.as_mut().ok_or_else(dead)?;
         if self.open.is_none() {
@@ -160,15 +177,17 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
     pub fn recover(&mut self) -> Result<Start> {
         self.producer = None;
         self.open = None;
-        if std::mem::take(&mut self.fenced) {
-            let now = SystemClock.instant();
-            if self.last_fence.is_some_and(|last| now.duration_since(last) < FENCE_WINDOW) {
-                return Err(self.fenced_twice());
-            }
-            self.last_fence = Some(now);
-            return self.take_back();
+        if self.fence == Some(Fence::Again) {
+            return Err(self.fenced_twice());
         }
-        self.begin_anew()
+        if self.fence.is_some() && self.options.exactly_once {
+            // Asked before taking the id back as well, so that a living producer is not disturbed needlessly.
+            let last = start::read_back(&mut self.cluster, &self.options, self.options.timeout)?;
+            self.check_echo(last.as_ref())?;
+        }
+        let start = self.begin_anew()?;
+        self.fence = None;
+        Ok(start)
     }
 
     /// Takes the open transaction back, as far as the broker can be asked.
@@ -186,23 +205,33 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
         }
     }
 
-    /// After a fence: if the last record is ours, the fence was an echo of our own past; otherwise somebody lives.
-    fn take_back(&mut self) -> Result<Start> {
-        let ours = self.record.writer.clone();
-        let last = start::read_back(&mut self.cluster, &self.options, self.options.timeout)?;
-        if let Some(last) = last
-            && last.writer != ours
-        {
-            return Err(Error::new(
-                Kind::Fenced,
-                format!(
-                    "another producer (writer {}) runs pipeline `{}` and has published up to {}; only one may: stop one \
-                     of the two, or give this one a cdc.pipeline_id of its own",
-                    last.writer, self.options.pipeline_id, last.timestamp
-                ),
-            ));
+    /// What is left of the producer after an error: nothing.
+    fn note_failure(&mut self, fenced: bool) {
+        self.producer = None;
+        self.open = None;
+        if fenced {
+            let now = SystemClock.instant();
+            let again = self.last_fence.is_some_and(|last| now.duration_since(last) < FENCE_WINDOW);
+            self.last_fence = Some(now);
+            self.fence = Some(if again { Fence::Again } else { Fence::First });
         }
-        self.begin_anew()
+    }
+
+    /// After a fence: if the last record is ours, or the one we know, the fence was an echo of our own past (a pause,
+    /// a time-out of the broker); otherwise somebody lives.
+    fn check_echo(&self, last: Option<&CursorRecord>) -> Result<()> {
+        let Some(last) = last else { return Ok(()) };
+        if last.writer == self.record.writer || Some(last) == self.known.as_ref() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Fenced,
+            format!(
+                "another producer (writer {}) runs pipeline `{}` and has published up to {}; only one may: stop one \
+                 of the two, or give this one a cdc.pipeline_id of its own",
+                last.writer, self.options.pipeline_id, last.timestamp
+            ),
+        ))
     }
 
     fn fenced_twice(&self) -> Error {
@@ -226,7 +255,11 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
             true => start::read_back(&mut self.cluster, &self.options, self.options.timeout)?,
             false => None,
         };
-        let start = start::resolve(&mut self.cluster, &self.options, last.as_ref(), true)?;
+        if self.fence.is_some() {
+            self.check_echo(last.as_ref())?;
+        }
+        let mut start = start::resolve(&mut self.cluster, &self.options, last.as_ref(), true)?;
+        self.known.clone_from(&last);
         let writer = self.record.writer.clone();
         self.record = last.unwrap_or_else(|| blank_record(&self.options));
         self.record.writer = writer;
@@ -234,16 +267,22 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
         self.record.system_identifier.clone_from(&self.options.system_identifier);
         self.record.timeline = self.options.timeline;
         self.record.set_position(start.cursor);
+        start.rows_published = self.record.rows_published;
         if self.options.exactly_once && start.origin != StartOrigin::CursorTopic {
             self.record.start = start.first.to_string();
             self.commit_start()?;
+        }
+        // The file must not contradict a position that was named, or accepted against it: it would at the next start.
+        if start.origin == StartOrigin::Flag || self.options.adopt {
+            self.write_state_file(start.cursor)?;
         }
         Ok(start)
     }
 
     /// A first position is published at once: from here on the record is the truth, not the state file.
     fn commit_start(&mut self) -> Result<()> {
-        self.producer.as_mut().ok_or_else(dead)?.begin()?;
+        let begun = self.producer.as_mut().ok_or_else(dead)?.begin();
+        begun.inspect_err(|error| self.note_failure(error.kind() == Kind::Fenced))?;
         let record = self.record.clone();
         self.commit_record(record)
     }
@@ -255,19 +294,18 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
             true => producer.send_one(&self.options.cursor_topic, 0, key, &record.encode()?),
             false => Ok(()),
         };
-        if let Err(error) = sent {
-            self.fenced = error.kind() == Kind::Fenced;
-            self.producer = None;
-            return Err(error);
-        }
-        match producer.commit(self.options.timeout) {
+        let committed = match sent {
+            Ok(()) => producer.commit(self.options.timeout),
+            Err(error) => Err(Uncommitted { outcome: outcome_of(&error), error }),
+        };
+        match committed {
             Ok(()) => {
+                self.known = Some(record.clone());
                 self.record = record;
                 Ok(())
             }
             Err(uncommitted) => {
-                self.fenced = uncommitted.outcome == Outcome::Fenced;
-                self.producer = None;
+                self.note_failure(uncommitted.outcome == Outcome::Fenced);
                 Err(uncommitted.error)
             }
         }
@@ -298,6 +336,13 @@ fn blank_record(options: &PublisherOptions) -> CursorRecord {
     }
 }
 
+fn outcome_of(error: &Error) -> Outcome {
+    if error.kind() == Kind::Fenced { Outcome::Fenced } else { Outcome::Unclear }
+}
+
 fn dead() -> Error {
     Error::bug("the producer instance is gone; recover first")
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,9 +12,12 @@ use super::{PublisherOptions, state_file};
 
 /// Small segments keep the part of the topic that a start must read small.
 const CURSOR_SEGMENT_BYTES: &str = "1048576";
-/// How many of a partition's last offsets are read when no cursor record exists (K6). Rows are published in
-/// order of position, so the highest of a partition is among its last; the margin covers control records.
+/// How many of a partition's last offsets are read first when no cursor record exists (K6). Rows are published in
+/// order of position, so the highest of a partition is its last; the margin covers control records. Where all of
+/// them are control or aborted records, more are read.
 const TAIL_OFFSETS: i64 = 1_000;
+/// How much more: an aborted transaction of 100,000 rows is passed at the second step.
+const TAIL_GROWTH: i64 = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartOrigin {
@@ -90,17 +93,20 @@ pub(super) fn read_back(
     if bound.end == bound.earliest {
         return Ok(None);
     }
-    let mut last = None;
+    // The last record counts, so only it is understood: an older one may be of a version that is gone.
+    let mut last: Option<Vec<u8>> = None;
     cluster.read_committed(&options.cursor_topic, 0, bound.earliest, bound.end, timeout, &mut |message| {
         if let Some(value) = message.value {
-            last = Some(CursorRecord::parse(value)?);
+            let kept = last.get_or_insert_default();
+            kept.clear();
+            kept.extend_from_slice(value);
         }
         Ok(())
     })?;
-    if let Some(record) = &last {
-        check_record(record, options)?;
-    }
-    Ok(last)
+    let Some(last) = last else { return Ok(None) };
+    let record = CursorRecord::parse(&last)?;
+    check_record(&record, options)?;
+    Ok(Some(record))
 }
 
 fn check_record(record: &CursorRecord, options: &PublisherOptions) -> Result<()> {
@@ -240,20 +246,25 @@ fn highest_published(cluster: &mut impl Cluster, options: &PublisherOptions) -> 
     let mut highest: Option<Cursor> = None;
     let mut unreadable = 0_u64;
     for bound in cluster.bounds(topic)? {
-        if bound.end == bound.earliest {
-            continue;
-        }
-        let from = bound.earliest.max(bound.end - TAIL_OFFSETS);
-        cluster.read_committed(topic, bound.partition, from, bound.end, options.timeout, &mut |message| {
-            match message.value.and_then(|value| position_in(value, options)) {
-                Some(position) if highest.is_none_or(|known| position_below(known, position)) => {
-                    highest = Some(position)
+        let mut tail = TAIL_OFFSETS;
+        let mut seen = 0_u64;
+        let mut until = bound.end;
+        while seen == 0 && until > bound.earliest {
+            let from = bound.earliest.max(bound.end - tail);
+            cluster.read_committed(topic, bound.partition, from, until, options.timeout, &mut |message| {
+                seen += 1;
+                match message.value.and_then(|value| position_in(value, options)) {
+                    Some(position) if highest.is_none_or(|known| position_below(known, position)) => {
+                        highest = Some(position)
+                    }
+                    Some(_) => {}
+                    None => unreadable += 1,
                 }
-                Some(_) => {}
-                None => unreadable += 1,
-            }
-            Ok(())
-        })?;
+                Ok(())
+            })?;
+            until = from;
+            tail = tail.saturating_mul(TAIL_GROWTH);
+        }
     }
     if highest.is_none() && unreadable > 0 && !options.adopt {
         return Err(Error::new(

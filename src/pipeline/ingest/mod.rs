@@ -80,6 +80,8 @@ pub struct Ingest<C, K> {
     open: MicroBatch,
     opened_at: Option<Instant>,
     backoff: Backoff,
+    /// A bounded run gives up on services that are away; any other waits.
+    bounded: bool,
     done: Ingested,
     unknown_keys: u64,
 }
@@ -114,6 +116,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             validator,
             totals,
             backoff: backoff(),
+            bounded,
             stop,
             clock,
             reports: Reports::default(),
