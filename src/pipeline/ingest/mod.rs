@@ -96,7 +96,7 @@ pub struct Parts<C, K, L> {
 }
 
 /// Offsets that a bounded run has to reach, by partition.
-type Targets = BTreeMap<i32, i64>;
+pub type Targets = BTreeMap<i32, i64>;
 
 impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     /// Creates a missing topic, founds the lake where there is none, and joins the group. Reads nothing yet.
