@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::canon::{Forms, form_of};
+use super::canon::{Form, Forms, form_of};
 use super::checks::{self, Outlook, Places};
 use super::facts::{Facts, PartitionLag};
 use super::judge::{Evidence, judge};
@@ -19,7 +19,7 @@ use crate::broker::kafka::KafkaCluster;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Cursor, Schema};
+use crate::model::{Cursor, DataType, Schema};
 use crate::publish::state_file;
 
 /// Asked again this soon while a service is away: a person waits for the answer.
@@ -372,10 +372,15 @@ impl<'a> Run<'a> {
             Err(_) => None,
         };
         let schema = schema.unwrap_or_else(|| self.settings.schema.clone().unwrap_or_else(Schema::orders).to_arrow());
+        let is_json = |name: &str| {
+            let configured = self.settings.schema.as_ref().map(|schema| schema.columns.as_slice()).unwrap_or_default();
+            configured.iter().any(|column| column.name == name && column.data_type == DataType::Json)
+        };
         let mut columns = Vec::new();
         for field in schema.fields() {
             let name = field.name();
             match (self.source.table.column(name), form_of(field.data_type(), self.source.is_local(name), zone)) {
+                (Some(_), Some(Form::Text)) if is_json(name) => columns.push((name.clone(), Form::Json)),
                 (Some(_), Some(form)) => columns.push((name.clone(), form)),
                 (None, _) if name.starts_with("validation_") => {}
                 (table, _) => {

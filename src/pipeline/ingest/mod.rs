@@ -80,6 +80,8 @@ pub struct Ingest<C, K> {
     open: MicroBatch,
     opened_at: Option<Instant>,
     backoff: Backoff,
+    /// A bounded run gives up on services that are away; any other waits.
+    bounded: bool,
     done: Ingested,
     unknown_keys: u64,
 }
@@ -94,7 +96,7 @@ pub struct Parts<C, K, L> {
 }
 
 /// Offsets that a bounded run has to reach, by partition.
-type Targets = BTreeMap<i32, i64>;
+pub type Targets = BTreeMap<i32, i64>;
 
 impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     /// Creates a missing topic, founds the lake where there is none, and joins the group. Reads nothing yet.
@@ -114,6 +116,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             validator,
             totals,
             backoff: backoff(),
+            bounded,
             stop,
             clock,
             reports: Reports::default(),

@@ -82,7 +82,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             return if seek { Ok(()) } else { self.reader.start(&[]) };
         }
         let stop = self.stop.clone();
-        let backoff = super::Backoff::new(&self.options.retry, false);
+        let backoff = super::Backoff::new(&self.options.retry, self.bounded);
         let (topic, bounds) = super::super::retry::until_ok(backoff, &stop, || {
             Ok((self.describe_topic()?, self.cluster.bounds(&self.options.topic.name)?))
         })?;
@@ -142,7 +142,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     /// Before each commit the topic must still be the one the lake was founded on.
     pub(super) fn check_topic(&mut self) -> Result<()> {
         let stop = self.stop.clone();
-        let backoff = super::Backoff::new(&self.options.retry, true);
+        let backoff = super::Backoff::new(&self.options.retry, self.bounded);
         match super::super::retry::until_ok(backoff, &stop, || self.describe_topic()) {
             Ok(topic) => same_topic(&topic, &self.head),
             // On a stop while Kafka is away the batch is still sound: the topic was checked at its assignment.
