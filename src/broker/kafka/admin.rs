@@ -108,6 +108,7 @@ impl KafkaCluster {
     /// Asks in growing steps, since refused credentials end the matter before the time is over.
     fn metadata(&mut self, doing: &str, timeout: Duration) -> Result<rdkafka::metadata::Metadata> {
         const FIRST_STEP: Duration = Duration::from_millis(500);
+        const LONGEST_STEP: Duration = Duration::from_secs(8);
         let deadline = Instant::now() + timeout;
         let mut step = FIRST_STEP;
         loop {
@@ -123,7 +124,9 @@ impl KafkaCluster {
             if over {
                 return Err(self.failed(doing, &Failure { code, text: error.to_string() }));
             }
-            step *= 2;
+            // A refused connection fails at once, not after the step: without a wait this would spin.
+            self.handle.serve(READ_SLICE.min(deadline.saturating_duration_since(Instant::now())));
+            step = step.saturating_mul(2).min(LONGEST_STEP);
         }
     }
 
