@@ -19,8 +19,9 @@ class Message:
 
 
 def create(brokers: str, topic: str, partitions: int = 1, **config: str) -> None:
-    (created,) = AdminClient(_client(brokers)).create_topics([NewTopic(topic, partitions, 1, config=config)]).values()
-    created.result(TIMEOUT_SEC)
+    admin = AdminClient(_client(brokers))  # its answers end with it
+    for created in admin.create_topics([NewTopic(topic, partitions, 1, config=config)]).values():
+        created.result(TIMEOUT_SEC)
 
 
 def names(brokers: str) -> set[str]:
@@ -89,7 +90,8 @@ def bounds(brokers: str, topic: str) -> dict[int, tuple[int, int]]:
 def delete_before(brokers: str, topic: str, offsets: Mapping[int, int]) -> None:
     """Delete records as retention would."""
     places = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
-    for deleted in AdminClient(_client(brokers)).delete_records(places).values():
+    admin = AdminClient(_client(brokers))
+    for deleted in admin.delete_records(places).values():
         deleted.result(TIMEOUT_SEC)
 
 
