@@ -69,7 +69,11 @@ pub async fn producer(
     let opened = tokio::task::spawn_blocking(move || {
         until_ok(backoff, &waiting, || {
             let cluster = KafkaCluster::new(&kafka)?;
-            let factory = Producers { kafka: kafka.clone(), transactional_id: transactional_id(&options.pipeline_id) };
+            let factory = Producers {
+                kafka: kafka.clone(),
+                transactional_id: transactional_id(&options.pipeline_id),
+                stop: waiting.clone(),
+            };
             Publisher::open(factory, cluster, options.clone())
         })
     });
@@ -146,9 +150,12 @@ async fn open_source(settings: &Settings, bounded: bool, stop: &Stop) -> Result<
 fn publisher_options(settings: &Settings, run: &ProducerRun, preflight: &Preflight) -> Result<PublisherOptions> {
     let kafka = settings.require_kafka()?;
     let pipeline_id = settings.pipeline_id(&preflight.schema_name, &preflight.table_name)?;
-    let start_from = run.start_from.as_deref().map(state_file::parse).transpose().map_err(|error| {
-        Error::config(format!("--start-from: {error}"))
-    })?;
+    let start_from = run
+        .start_from
+        .as_deref()
+        .map(state_file::parse)
+        .transpose()
+        .map_err(|error| Error::config(format!("--start-from: {error}")))?;
     Ok(PublisherOptions {
         topic: topic_spec(kafka),
         cursor_topic: settings.cursor_topic(&pipeline_id),
@@ -184,16 +191,19 @@ fn topic_spec(kafka: &config::Kafka) -> TopicSpec {
 struct Producers {
     kafka: config::Kafka,
     transactional_id: String,
+    stop: Stop,
 }
 
 impl ProducerFactory for Producers {
     type Producer = KafkaProducer;
 
     fn create(&mut self) -> Result<KafkaProducer> {
-        match self.kafka.exactly_once {
+        let producer = match self.kafka.exactly_once {
             true => KafkaProducer::transactional(&self.kafka, &self.transactional_id),
             false => KafkaProducer::idempotent(&self.kafka),
-        }
+        }?;
+        let stop = self.stop.clone();
+        Ok(producer.impatient_when(move || stop.is_requested()))
     }
 }
 
@@ -208,9 +218,7 @@ pub fn consumer(
     let lake_settings = settings.require_lake()?;
     let validator = validator(settings)?;
     let lake = LocalLake::open(lake_options(settings, &validator)?)?;
-    let cluster = until_ok(Backoff::new(&settings.retry, bounded), stop, || {
-        KafkaCluster::new(kafka)
-    })?;
+    let cluster = until_ok(Backoff::new(&settings.retry, bounded), stop, || KafkaCluster::new(kafka))?;
     let options = ingest::Options {
         topic: topic_spec(kafka),
         limits: limits(settings),

@@ -15,7 +15,6 @@ use arrow::datatypes::DataType as ArrowType;
 use chrono::{NaiveDate, Offset, TimeZone};
 use chrono_tz::Tz;
 
-
 pub(super) use columns::LakeColumns;
 pub(super) use json::message_digest;
 
