@@ -31,6 +31,8 @@ use crate::error::{Error, Location, Result};
 
 /// First part of every target of ours.
 const ROOT: &str = "foodstream";
+/// Targets whose lines the documents show.
+const LOOPS: [&str; 2] = ["foodstream::producer", "foodstream::consumer"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -207,11 +209,13 @@ impl Line<'_> {
         let time = now.format("%Y-%m-%d %H:%M:%S%.3f");
         write!(into, "{time} {:<5} [{}]", self.level.as_str(), tag(self.target))?;
         if !self.message.is_empty() {
-            return writeln!(into, " {}", self.message);
+            write!(into, " {}", self.message)?;
         }
-        // Our messages hold their figures in words; only an event without a message needs its fields.
-        for (name, value) in &self.fields {
-            write!(into, " {name}={value}")?;
+        // The loops' lines are the documents' and hold their figures in words.
+        if !LOOPS.contains(&self.target) || self.message.is_empty() {
+            for (name, value) in &self.fields {
+                write!(into, " {name}={value}")?;
+            }
         }
         writeln!(into)
     }
@@ -286,14 +290,14 @@ mod tests {
         let text = logged("info", Format::Text, || {
             tracing::info!(target: "foodstream::producer", rows = 5, "Fetched {} new records", 5);
             tracing::warn!(target: "foodstream::consumer", "slow");
-            tracing::error!(target: "foodstream::lake::recovery", "torn");
+            tracing::error!(target: "foodstream::lake::recovery", file = "a b", "torn");
             tracing::error!(target: "tokio_postgres::connection", code = 7u64);
         });
         assert_eq!(
             text,
             "2026-11-21 08:12:01.123 INFO  [PRODUCER] Fetched 5 new records\n\
              2026-11-21 08:12:01.123 WARN  [CONSUMER] slow\n\
-             2026-11-21 08:12:01.123 ERROR [LAKE] torn\n\
+             2026-11-21 08:12:01.123 ERROR [LAKE] torn file=\"a b\"\n\
              2026-11-21 08:12:01.123 ERROR [tokio_postgres] code=7\n"
         );
     }

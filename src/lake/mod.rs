@@ -66,6 +66,7 @@ pub struct Staged {
     /// The id the commit record will carry: that of the batch's plan, or a fresh one.
     pub batch: String,
     pub ranges: Vec<OffsetRange>,
+    pub lost: Vec<OffsetRange>,
     pub counts: Counts,
     pub totals: Totals,
     pub files: Vec<StagedFile>,

@@ -373,6 +373,7 @@ impl Builder<'_> {
             topic: first.topic.clone(),
             topic_id: first.topic_id.clone(),
             ranges,
+            lost: Vec::new(),
             files: Vec::new(),
             quarantine: Vec::new(),
             counts: Counts::default(),

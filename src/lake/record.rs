@@ -36,6 +36,9 @@ pub(crate) struct Record {
     pub topic: String,
     pub topic_id: String,
     pub ranges: Vec<OffsetRange>,
+    /// Parts of the ranges that the broker had deleted before they were read; only with `failOnDataLoss: false`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<OffsetRange>,
     /// Files under the lake root.
     pub files: Vec<FileEntry>,
     /// Files under the quarantine root.
@@ -224,6 +227,7 @@ mod tests {
             topic: "t".into(),
             topic_id: "i".into(),
             ranges: vec![OffsetRange { partition: 0, from: 5, to: 9 }],
+            lost: vec![],
             files: vec![],
             quarantine: vec![],
             counts: Counts::default(),

@@ -75,6 +75,7 @@ impl Stager<'_> {
         Ok(Staged {
             batch: self.batch_id.clone().unwrap_or(set),
             ranges: batch.ranges.clone(),
+            lost: batch.lost.clone(),
             counts: batch.counts,
             totals: batch.totals.clone(),
             files,

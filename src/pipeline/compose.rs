@@ -63,7 +63,11 @@ pub async fn producer(
     for warning in &preflight.warnings {
         tracing::warn!(target: "foodstream::producer", "{warning}");
     }
-    let options = publisher_options(settings, run, &preflight)?;
+    let mut options = publisher_options(settings, run, &preflight)?;
+    if bounded {
+        // One try must not outlast the time after which the run gives up.
+        options.timeout = options.timeout.min(settings.retry.start_timeout);
+    }
     let backoff = Backoff::new(&settings.retry, bounded);
     let waiting = stop.clone();
     let opened = tokio::task::spawn_blocking(move || {
@@ -146,9 +150,12 @@ async fn open_source(settings: &Settings, bounded: bool, stop: &Stop) -> Result<
 fn publisher_options(settings: &Settings, run: &ProducerRun, preflight: &Preflight) -> Result<PublisherOptions> {
     let kafka = settings.require_kafka()?;
     let pipeline_id = settings.pipeline_id(&preflight.schema_name, &preflight.table_name)?;
-    let start_from = run.start_from.as_deref().map(state_file::parse).transpose().map_err(|error| {
-        Error::config(format!("--start-from: {error}"))
-    })?;
+    let start_from = run
+        .start_from
+        .as_deref()
+        .map(state_file::parse)
+        .transpose()
+        .map_err(|error| Error::config(format!("--start-from: {error}")))?;
     Ok(PublisherOptions {
         topic: topic_spec(kafka),
         cursor_topic: settings.cursor_topic(&pipeline_id),
@@ -208,9 +215,7 @@ pub fn consumer(
     let lake_settings = settings.require_lake()?;
     let validator = validator(settings)?;
     let lake = LocalLake::open(lake_options(settings, &validator)?)?;
-    let cluster = until_ok(Backoff::new(&settings.retry, bounded), stop, || {
-        KafkaCluster::new(kafka)
-    })?;
+    let cluster = until_ok(Backoff::new(&settings.retry, bounded), stop, || KafkaCluster::new(kafka))?;
     let options = ingest::Options {
         topic: topic_spec(kafka),
         limits: limits(settings),

@@ -23,6 +23,7 @@ pub struct Backoff {
     max_pause: Duration,
     /// `None`: wait for ever.
     give_up_after: Option<Duration>,
+    trying_since: Option<std::time::Instant>,
     failing_since: Option<std::time::Instant>,
     last_logged: Option<std::time::Instant>,
     jitter: u32,
@@ -35,14 +36,21 @@ impl Backoff {
             pause: FIRST_PAUSE,
             max_pause: retry.max_backoff.max(FIRST_PAUSE),
             give_up_after: bounded.then_some(retry.start_timeout),
+            trying_since: None,
             failing_since: None,
             last_logged: None,
             jitter: uuid::Uuid::new_v4().as_fields().0,
         }
     }
 
+    /// Counts the time that is given up after from now on, not from the first failure: a try can itself take long.
+    fn begin(&mut self) {
+        self.trying_since.get_or_insert_with(|| SystemClock.instant());
+    }
+
     /// To be called after each success.
     pub fn reset(&mut self) {
+        self.trying_since = None;
         if let Some(since) = self.failing_since.take() {
             let seconds = SystemClock.instant().duration_since(since).as_secs_f64();
             tracing::info!(target: "foodstream::retry", seconds, "recovered after {seconds:.1} s");
@@ -57,7 +65,8 @@ impl Backoff {
             return Err(error);
         }
         let now = SystemClock.instant();
-        let since = *self.failing_since.get_or_insert(now);
+        let failing_since = *self.failing_since.get_or_insert(now);
+        let since = self.trying_since.unwrap_or(failing_since);
         if self.give_up_after.is_some_and(|limit| now.duration_since(since) >= limit) {
             return Err(error);
         }
@@ -79,6 +88,7 @@ impl Backoff {
 
 /// Repeats a blocking call until it succeeds, waiting cannot help, or a stop is requested.
 pub fn until_ok<T>(mut backoff: Backoff, stop: &Stop, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    backoff.begin();
     loop {
         stop.check()?;
         match call() {
@@ -129,6 +139,21 @@ mod tests {
         let mut backoff = Backoff::new(&retry(Duration::ZERO), true);
         let error = backoff.next_pause(away()).unwrap_err();
         assert_eq!(error.exit_code(), 75);
+    }
+
+    #[test]
+    fn a_first_try_that_takes_all_the_time_is_also_the_last() {
+        let mut tries = 0;
+        let limit = Duration::from_millis(20);
+        let result: Result<()> = until_ok(Backoff::new(&retry(limit), true), &Stop::new(), || {
+            tries += 1;
+            let begun = SystemClock.instant();
+            while SystemClock.instant().duration_since(begun) < limit {
+                std::hint::spin_loop();
+            }
+            Err(away())
+        });
+        assert_eq!((result.unwrap_err().exit_code(), tries), (75, 1));
     }
 
     #[test]

@@ -1,43 +1,62 @@
-//! Arrow across the border: classes of our own with the capsule methods that pyarrow, polars, duckdb and pandas know.
+//! Arrow across the border: a class of our own with the capsule methods that pyarrow, polars, duckdb and pandas know.
 //!
 //! No Python package is needed for it. A requested schema is honoured where the columns can be cast to it; where
 //! they cannot, the data comes as it is, as the interface allows.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StructArray};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
 use pyo3_arrow::ffi::{ArrayIterator, to_array_pycapsules, to_schema_pycapsule, to_stream_pycapsule};
 
-use super::{errors, slot, wait};
+use super::wait;
 use crate::error::{Error, Result};
+use crate::pipeline::{Stop, session};
 
-/// Rows in memory; may be read any number of times.
+type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+
+/// Rows in memory or in files; they can be read any number of times.
 #[pyclass(frozen, module = "foodstream")]
-#[derive(Debug)]
 pub struct Rows {
     schema: SchemaRef,
-    batches: Vec<RecordBatch>,
+    len: usize,
+    open: Arc<dyn Fn() -> Batches + Send + Sync>,
 }
 
 impl Rows {
-    pub fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
-        Rows { schema, batches }
+    pub fn new(schema: SchemaRef, len: usize, open: impl Fn() -> Batches + Send + Sync + 'static) -> Self {
+        Rows { schema, len, open: Arc::new(open) }
+    }
+
+    pub fn held(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        let len = batches.iter().map(RecordBatch::num_rows).sum();
+        Rows::new(schema, len, move || Box::new(batches.clone().into_iter().map(Ok)))
+    }
+
+    /// Record batches cross as structs, whose field carries the schema's metadata.
+    fn field(&self) -> Arc<Field> {
+        let (fields, metadata) = (self.schema.fields().clone(), self.schema.metadata().clone());
+        Arc::new(Field::new_struct("", fields, false).with_metadata(metadata))
     }
 }
 
 #[pymethods]
 impl Rows {
     fn __len__(&self) -> usize {
-        self.batches.iter().map(RecordBatch::num_rows).sum()
+        self.len
+    }
+
+    #[getter]
+    fn columns(&self) -> Vec<&str> {
+        self.schema.fields().iter().map(|field| field.name().as_str()).collect()
     }
 
     fn __repr__(&self) -> String {
-        format!("Rows({} rows of {})", self.__len__(), names(&self.schema))
+        format!("Rows({} rows of {})", self.len, self.columns().join(", "))
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
@@ -50,83 +69,28 @@ impl Rows {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        let batches = self.batches.clone().into_iter().map(Ok);
-        stream(py, &self.schema, batches, requested_schema)
+        let mut batches = (self.open)();
+        // The next batch is asked for by foreign C code, through which no panic may pass.
+        let next = move || session::caught(|| batches.next().transpose()).transpose();
+        let arrays = std::iter::from_fn(next).map(|batch| match batch {
+            Ok(rows) => Ok(Arc::new(StructArray::from(rows)) as ArrayRef),
+            Err(error) => Err(ArrowError::ExternalError(Box::new(error))),
+        });
+        Ok(to_stream_pycapsule(py, Box::new(ArrayIterator::new(arrays, self.field())), requested_schema)?)
     }
 
+    /// All rows as one array.
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_array__<'py>(
         &self,
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let whole = concat_batches(&self.schema, &self.batches).map_err(|error| failed(py, error))?;
-        Ok(to_array_pycapsules(py, struct_field(&self.schema), &StructArray::from(whole), requested_schema)?)
+        let (open, schema) = (self.open.clone(), self.schema.clone());
+        let whole = wait::for_result(py, &Stop::new(), move || {
+            let batches = open().collect::<Result<Vec<_>>>()?;
+            concat_batches(&schema, &batches).map_err(|error| Error::bug("batches of two schemas").because(error))
+        })?;
+        Ok(to_array_pycapsules(py, self.field(), &StructArray::from(whole), requested_schema)?)
     }
-}
-
-/// Rows on their way from files; may be read once.
-#[pyclass(frozen, module = "foodstream")]
-pub struct RowStream {
-    schema: SchemaRef,
-    batches: Mutex<Option<Batches>>,
-}
-
-type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
-
-impl RowStream {
-    pub fn new(schema: SchemaRef, batches: Batches) -> Self {
-        RowStream { schema, batches: Mutex::new(Some(batches)) }
-    }
-}
-
-#[pymethods]
-impl RowStream {
-    fn __repr__(&self) -> String {
-        format!("RowStream({})", names(&self.schema))
-    }
-
-    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
-        Ok(to_schema_pycapsule(py, self.schema.as_ref())?)
-    }
-
-    #[pyo3(signature = (requested_schema=None))]
-    fn __arrow_c_stream__<'py>(
-        &self,
-        py: Python<'py>,
-        requested_schema: Option<Bound<'py, PyCapsule>>,
-    ) -> PyResult<Bound<'py, PyCapsule>> {
-        let taken = slot::lock(&self.batches).take();
-        let batches = taken.ok_or_else(|| errors::misuse(py, "this stream was read already; call read() again"))?;
-        stream(py, &self.schema, batches, requested_schema)
-    }
-}
-
-fn stream<'py>(
-    py: Python<'py>,
-    schema: &SchemaRef,
-    mut batches: impl Iterator<Item = Result<RecordBatch>> + Send + 'static,
-    requested_schema: Option<Bound<'py, PyCapsule>>,
-) -> PyResult<Bound<'py, PyCapsule>> {
-    // The next batch is asked for by foreign C code, through which no panic may pass.
-    let next = move || wait::caught(|| batches.next().transpose()).transpose();
-    let arrays = std::iter::from_fn(next).map(|batch| match batch {
-        Ok(rows) => Ok(Arc::new(StructArray::from(rows)) as ArrayRef),
-        Err(error) => Err(ArrowError::ExternalError(Box::new(error))),
-    });
-    Ok(to_stream_pycapsule(py, Box::new(ArrayIterator::new(arrays, struct_field(schema))), requested_schema)?)
-}
-
-/// Record batches cross as structs, whose field carries the schema's metadata.
-fn struct_field(schema: &Schema) -> Arc<Field> {
-    let fields: Fields = schema.fields().clone();
-    Arc::new(Field::new_struct("", fields, false).with_metadata(schema.metadata().clone()))
-}
-
-fn names(schema: &Schema) -> String {
-    schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ")
-}
-
-fn failed(py: Python<'_>, error: ArrowError) -> PyErr {
-    errors::raise(py, &Error::bug("the batches of one micro-batch differ in their columns").because(error))
 }

@@ -9,9 +9,34 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMapping, PyString};
 use serde_json::Value;
 
-use super::{config::Config, errors};
+use super::errors;
 use crate::config::{Overrides, Settings};
 use crate::error::Error;
+
+/// A configuration that was read once and can be used many times.
+#[pyclass(frozen, module = "foodstream")]
+pub struct Config(Arc<Settings>);
+
+#[pymethods]
+impl Config {
+    #[new]
+    #[pyo3(signature = (config, *, overrides=None))]
+    fn new(config: &Bound<'_, PyAny>, overrides: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        settings(config, overrides).map(Config)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Config({})", summary(&self.0))
+    }
+}
+
+/// Table, topic and lake: what tells one pipeline from another, and no secret.
+pub fn summary(settings: &Settings) -> String {
+    let table = settings.postgres.as_ref().map(|postgres| format!("table={:?}", postgres.table));
+    let topic = settings.kafka.as_ref().map(|kafka| format!("topic={:?}", kafka.topic));
+    let lake = settings.lake.as_ref().map(|lake| format!("lake={:?}", lake.path));
+    [table, topic, lake].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
 
 /// Settings from a path, from nested dicts, or from a `Config`, with `overrides` above the environment.
 pub fn settings(config: &Bound<'_, PyAny>, overrides: Option<&Bound<'_, PyAny>>) -> PyResult<Arc<Settings>> {
@@ -21,7 +46,7 @@ pub fn settings(config: &Bound<'_, PyAny>, overrides: Option<&Bound<'_, PyAny>>)
         if overrides.is_some() {
             return Err(raise(Error::config("a Config has its settings already: give the overrides to Config(…)")));
         }
-        return Ok(ready.get().settings());
+        return Ok(ready.get().0.clone());
     }
     let directory = std::env::current_dir()
         .map_err(|error| raise(Error::config("the working directory is gone").because(error)))?;
@@ -29,29 +54,10 @@ pub fn settings(config: &Bound<'_, PyAny>, overrides: Option<&Bound<'_, PyAny>>)
     layers.tree = overrides.map(tree).transpose()?;
     let loaded = match config.extract::<PathBuf>() {
         Ok(path) => Settings::load(&path, &layers),
-        Err(_) => {
-            // What a program writes out is meant: it stands above the environment, as overrides do.
-            let above = layers.tree.take();
-            layers.tree = Some(merged(tree(config)?, above.unwrap_or_default()));
-            Settings::in_memory(&layers)
-        }
+        // What a program writes out is meant: it stands above the environment, as overrides do.
+        Err(_) => Settings::in_memory(&layers.over(tree(config)?)),
     };
     loaded.map(Arc::new).map_err(raise)
-}
-
-/// `above` over `below`, key by key.
-fn merged(below: Value, above: Value) -> Value {
-    match (below, above) {
-        (below, Value::Null) => below,
-        (Value::Object(mut below), Value::Object(above)) => {
-            for (key, value) in above {
-                let beneath = below.remove(&key).unwrap_or_default();
-                below.insert(key, merged(beneath, value));
-            }
-            Value::Object(below)
-        }
-        (_, above) => above,
-    }
 }
 
 /// Nested dicts, lists and scalars by way of Python's own `json`, paths as text.

@@ -1,71 +1,58 @@
 //! Exception classes, one for each kind of error that a caller can act on.
 //!
-//! They are made with Python's own `type`: `ConfigError` has two bases, which the extension types of the stable
-//! ABI cannot have. Attributes stand on the class with their defaults and on the instance with their values.
+//! They are made with Python's own `type`: `ConfigError` has two bases, which extension types of the stable ABI
+//! cannot have. Attributes stand on the class with their defaults and on the instance with their values.
 
 use pyo3::exceptions::{PyException, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 
-struct Classes {
-    base: Py<PyType>,
-    config: Py<PyType>,
-    source: Py<PyType>,
-    broker: Py<PyType>,
-    schema: Py<PyType>,
-    lake: Py<PyType>,
-    data_loss: Py<PyType>,
-    fenced: Py<PyType>,
+/// Kinds with a class of their own, in the order of [`CLASSES`] after the base.
+const KINDS: [(Kind, &str, &str); 7] = [
+    (Kind::Config, "ConfigError", "The configuration is wrong; path, line, column and key say where, if in a file."),
+    (Kind::Source, "SourceError", "PostgreSQL could not be reached, or refused."),
+    (Kind::Broker, "BrokerError", "Kafka could not be reached, or refused."),
+    (Kind::Schema, "SchemaError", "The table, the messages or the lake disagree about columns."),
+    (Kind::Lake, "LakeError", "The lake, its log, or the file system under it is not as it must be."),
+    (Kind::DataLoss, "DataLossError", "Rows or offsets never read are gone; the message names the interval."),
+    (Kind::Fenced, "FencedError", "Another process took over this pipeline or these partitions."),
+];
+
+static CLASSES: PyOnceLock<Vec<Py<PyType>>> = PyOnceLock::new();
+
+fn classes(py: Python<'_>) -> PyResult<&[Py<PyType>]> {
+    CLASSES.get_or_try_init(py, || make(py)).map(Vec::as_slice)
 }
 
-static CLASSES: PyOnceLock<Classes> = PyOnceLock::new();
-
-fn classes(py: Python<'_>) -> PyResult<&Classes> {
-    CLASSES.get_or_try_init(py, || make(py))
-}
-
-fn make(py: Python<'_>) -> PyResult<Classes> {
-    let exception = py.get_type::<PyException>();
+fn make(py: Python<'_>) -> PyResult<Vec<Py<PyType>>> {
+    let (exception, value_error) = (py.get_type::<PyException>(), py.get_type::<PyValueError>());
     let base = class(py, "FoodstreamError", &[&exception], "Base of all errors of this package.")?;
     base.setattr("retriable", false)?;
-    let one = |name, doc| class(py, name, &[&base], doc).map(Bound::unbind);
-    let value_error = py.get_type::<PyValueError>();
-    let doc = "The configuration is wrong; path, line, column and key say where, as far as it came from a file.";
-    let config = class(py, "ConfigError", &[&base, &value_error], doc)?;
-    for name in ["path", "line", "column", "key"] {
-        config.setattr(name, py.None())?;
+    let mut made = vec![base.clone().unbind()];
+    for (kind, name, doc) in KINDS {
+        let bases = if kind == Kind::Config { &[&base, &value_error][..] } else { &[&base] };
+        let class = class(py, name, bases, doc)?;
+        if kind == Kind::Config {
+            ["path", "line", "column", "key"].iter().try_for_each(|name| class.setattr(*name, py.None()))?;
+        }
+        made.push(class.unbind());
     }
-    Ok(Classes {
-        config: config.unbind(),
-        source: one("SourceError", "PostgreSQL could not be reached, or refused.")?,
-        broker: one("BrokerError", "Kafka could not be reached, or refused.")?,
-        schema: one("SchemaError", "The table, the messages and the lake disagree about columns.")?,
-        lake: one("LakeError", "The lake, its commit log, or the file system under it is not as it must be.")?,
-        data_loss: one(
-            "DataLossError",
-            "Rows or offsets that were never read are gone; the message names the interval.",
-        )?,
-        fenced: one("FencedError", "Another process took over this pipeline or these partitions.")?,
-        base: base.unbind(),
-    })
+    Ok(made)
 }
 
 fn class<'py>(py: Python<'py>, name: &str, bases: &[&Bound<'py, PyType>], doc: &str) -> PyResult<Bound<'py, PyType>> {
     let members = PyDict::new(py);
     members.set_item("__module__", "foodstream")?;
     members.set_item("__doc__", doc)?;
-    let made = py.get_type::<PyType>().call1((name, PyTuple::new(py, bases)?, members))?;
-    Ok(made.cast_into::<PyType>()?)
+    Ok(py.get_type::<PyType>().call1((name, PyTuple::new(py, bases)?, members))?.cast_into::<PyType>()?)
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let py = module.py();
-    let Classes { base, config, source, broker, schema, lake, data_loss, fenced } = classes(py)?;
-    for class in [base, config, source, broker, schema, lake, data_loss, fenced] {
-        let class = class.bind(py);
+    for class in classes(module.py())? {
+        let class = class.bind(module.py());
         module.add(class.name()?.to_str()?, class)?;
     }
     Ok(())
@@ -77,19 +64,12 @@ pub fn raise(py: Python<'_>, error: &Error) -> PyErr {
 }
 
 fn instance(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
-    let classes = classes(py)?;
-    let class = match error.kind() {
-        Kind::Config => &classes.config,
-        Kind::Source => &classes.source,
-        Kind::Broker => &classes.broker,
-        Kind::Schema => &classes.schema,
-        Kind::Lake => &classes.lake,
-        Kind::DataLoss => &classes.data_loss,
-        Kind::Fenced => &classes.fenced,
-        Kind::Interrupted => &classes.base,
-        Kind::Bug => return Ok(PyRuntimeError::new_err(format!("this is a bug in foodstream: {}", error.report()))),
-    };
-    let exception = class.bind(py).call1((error.report(),))?;
+    if error.kind() == Kind::Bug {
+        let words = format!("this is a bug in foodstream, please report it: {}", error.report());
+        return Ok(PyRuntimeError::new_err(words));
+    }
+    let own = KINDS.iter().position(|(kind, ..)| *kind == error.kind()).map_or(0, |place| place + 1);
+    let exception = classes(py)?[own].bind(py).call1((error.report(),))?;
     exception.setattr("retriable", error.is_retriable())?;
     if let (Kind::Config, Some(location)) = (error.kind(), error.location()) {
         exception.setattr("path", &location.file)?;
@@ -100,8 +80,16 @@ fn instance(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     Ok(PyErr::from_value(exception))
 }
 
-/// A use that cannot be: of something closed, or of a batch that is no longer the current one.
-pub fn misuse(py: Python<'_>, message: impl Into<String>) -> PyErr {
-    let made = classes(py).and_then(|classes| classes.base.bind(py).call1((message.into(),)));
+/// A use that cannot be: of something closed or busy, or of a batch that is no longer the current one.
+pub fn misuse(py: Python<'_>, message: String) -> PyErr {
+    let made = classes(py).and_then(|classes| classes[0].bind(py).call1((message,)));
     made.map_or_else(|failure| failure, PyErr::from_value)
+}
+
+/// The answer of work that a stop may end before it began: then nothing was done.
+pub fn or_stopped<R>(py: Python<'_>, result: Result<R>, nothing: R) -> PyResult<R> {
+    match result {
+        Err(error) if error.kind() == Kind::Interrupted => Ok(nothing),
+        other => other.map_err(|error| raise(py, &error)),
+    }
 }

@@ -1,20 +1,18 @@
 //! The functions of the module.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use chrono::NaiveDate;
 use pyo3::prelude::*;
 use serde_json::Value;
 
-use super::arrow::RowStream;
+use super::arrow::Rows;
 use super::report::Report;
 use super::{convert, errors, wait};
 use crate::cli::{self, Exit, runtime};
-use crate::config::Settings;
-use crate::error::{Error, Kind, Result};
-use crate::lake::read::{LakeReader, ReadOptions, Root};
-use crate::model::{Key, Schema};
+use crate::error::Error;
+use crate::lake::read::ReadOptions;
+use crate::model::Key;
 use crate::pipeline::Stop;
 use crate::tools::{self, InsertOptions};
 use crate::verify::{VerifyOptions, verify};
@@ -75,31 +73,17 @@ pub fn read(
     source: &Bound<'_, PyAny>,
     date: Option<Bound<'_, PyAny>>,
     overrides: Option<&Bound<'_, PyAny>>,
-) -> PyResult<RowStream> {
+) -> PyResult<Rows> {
     // `str` of a datetime.date is its ISO form.
     let date = date.map(|date| date.str()?.to_string().parse::<NaiveDate>().map_err(|_| no_date(&date))).transpose()?;
     let folder = source.extract::<PathBuf>().ok().filter(|path| path.is_dir());
     let settings = if folder.is_some() { None } else { Some(convert::settings(source, overrides)?) };
     let options = ReadOptions { date, date_column: true, ..ReadOptions::default() };
-    wait::for_result(py, &Stop::new(), move || open(folder, settings, options))
-}
-
-fn open(folder: Option<PathBuf>, settings: Option<Arc<Settings>>, options: ReadOptions) -> Result<RowStream> {
-    let (reader, columns) = match (&settings, &folder) {
-        (Some(settings), _) => {
-            let checkpoint = settings.streaming.checkpoint_location.as_deref();
-            let reader = LakeReader::with_settings(settings.require_lake()?, checkpoint, Root::Lake)?;
-            (reader, Some(settings.schema.clone().unwrap_or_else(Schema::orders)))
-        }
-        (None, Some(folder)) => (LakeReader::open(folder, None)?, None),
-        (None, None) => return Err(Error::bug("neither a folder nor settings")),
-    };
-    let schema = match (reader.schema(&options)?, columns) {
-        (Some(schema), _) => schema,
-        (None, Some(columns)) => columns.to_arrow(),
-        (None, None) => return Err(Error::new(Kind::Lake, "the folder holds no date=YYYY-MM-DD/*.parquet files")),
-    };
-    Ok(RowStream::new(schema, Box::new(reader.batches(options))))
+    wait::for_result(py, &Stop::new(), move || {
+        let found = tools::read_rows(settings.as_deref(), folder.as_deref(), &options)?;
+        let (reader, len) = (found.reader, usize::try_from(found.rows).unwrap_or(usize::MAX));
+        Ok(Rows::new(found.schema, len, move || Box::new(reader.batches(options.clone()))))
+    })
 }
 
 fn no_date(given: &Bound<'_, PyAny>) -> PyErr {

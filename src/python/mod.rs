@@ -1,22 +1,21 @@
 //! The Python boundary: converts and calls; the package `foodstream` gives these names their place.
 //!
 //! ```text
-//! Producer, Consumer ─▶ slot (one session, one call at a time) ─▶ wait (no GIL, Ctrl-C heard) ─▶ pipeline
+//! Producer, Consumer ─▶ handle (one session, one call at a time) ─▶ wait (no GIL, Ctrl-C heard) ─▶ pipeline
 //! Batch, read ─▶ arrow (capsules) · errors (exceptions) · logging (events to `logging`) · main ─▶ cli
 //! ```
 //! Classes are frozen: what changes stands behind locks, and every wait for one has released the GIL.
 
 mod arrow;
-mod config;
 mod consumer;
 mod convert;
 mod errors;
 mod functions;
+mod handle;
 mod logging;
 mod producer;
 mod progress;
 mod report;
-mod slot;
 mod wait;
 
 use pyo3::prelude::*;
@@ -26,11 +25,11 @@ mod _core {
     use super::*;
 
     #[pymodule_export]
-    use super::arrow::{RowStream, Rows};
-    #[pymodule_export]
-    use super::config::Config;
+    use super::arrow::Rows;
     #[pymodule_export]
     use super::consumer::{Batch, Consumer};
+    #[pymodule_export]
+    use super::convert::Config;
     #[pymodule_export]
     use super::functions::{insert_test_orders, main, read, verify_pipeline};
     #[pymodule_export]

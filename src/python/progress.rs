@@ -1,13 +1,13 @@
 //! What a run has done, as Python sees it.
 
+use std::collections::BTreeMap;
+
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use crate::pipeline::progress::{Ingested, Published};
 
 /// A run of the producer.
 #[pyclass(frozen, get_all, module = "foodstream")]
-#[derive(Debug)]
 pub struct Progress {
     rows: u64,
     transactions: u64,
@@ -27,74 +27,38 @@ impl From<Published> for Progress {
 impl Progress {
     fn __repr__(&self) -> String {
         let Progress { rows, transactions, seconds, .. } = self;
-        let cursor = self.cursor.as_deref().map_or("None".to_owned(), |cursor| format!("'{cursor}'"));
-        format!("Progress(rows={rows}, transactions={transactions}, cursor={cursor}, seconds={seconds:.3})")
+        let cursor = self.cursor.as_deref().unwrap_or("none");
+        format!("Progress(rows={rows}, transactions={transactions}, cursor='{cursor}', seconds={seconds:.3})")
     }
 }
 
 /// A run of the consumer.
-#[pyclass(frozen, module = "foodstream")]
-#[derive(Debug)]
-pub struct LakeProgress(Ingested);
+#[pyclass(frozen, get_all, module = "foodstream")]
+pub struct LakeProgress {
+    rows: u64,
+    accepted: u64,
+    rejected: u64,
+    batches: u64,
+    files: u64,
+    commit: Option<u64>,
+    offsets: BTreeMap<i32, i64>,
+    seconds: f64,
+}
 
 impl From<Ingested> for LakeProgress {
     fn from(run: Ingested) -> Self {
-        LakeProgress(run)
+        let Ingested { batches, counts, files, commit, positions, seconds } = run;
+        let offsets = positions.into_iter().map(|at| (at.partition, at.offset)).collect();
+        let (rows, accepted, rejected) = (counts.input, counts.accepted, counts.rejected);
+        LakeProgress { rows, accepted, rejected, batches, files, commit, offsets, seconds }
     }
 }
 
 #[pymethods]
 impl LakeProgress {
-    #[getter]
-    fn batches(&self) -> u64 {
-        self.0.batches
-    }
-
-    #[getter]
-    fn rows(&self) -> u64 {
-        self.0.counts.input
-    }
-
-    #[getter]
-    fn accepted(&self) -> u64 {
-        self.0.counts.accepted
-    }
-
-    #[getter]
-    fn rejected(&self) -> u64 {
-        self.0.counts.rejected
-    }
-
-    #[getter]
-    fn files(&self) -> u64 {
-        self.0.files
-    }
-
-    #[getter]
-    fn commit(&self) -> Option<u64> {
-        self.0.commit
-    }
-
-    #[getter]
-    fn offsets<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let offsets = PyDict::new(py);
-        for at in &self.0.positions {
-            offsets.set_item(at.partition, at.offset)?;
-        }
-        Ok(offsets)
-    }
-
-    #[getter]
-    fn seconds(&self) -> f64 {
-        self.0.seconds
-    }
-
     fn __repr__(&self) -> String {
-        let Ingested { batches, counts, seconds, .. } = &self.0;
-        let (rows, accepted, rejected) = (counts.input, counts.accepted, counts.rejected);
-        format!(
-            "LakeProgress(rows={rows}, accepted={accepted}, rejected={rejected}, batches={batches}, \
-             seconds={seconds:.3})"
-        )
+        let LakeProgress { rows, accepted, rejected, batches, seconds, .. } = self;
+        let counts = format!("rows={rows}, accepted={accepted}, rejected={rejected}, batches={batches}");
+        format!("LakeProgress({counts}, seconds={seconds:.3})")
     }
 }

@@ -1,7 +1,5 @@
 //! Waiting for Rust from Python: without the GIL, with an ear for Ctrl-C, and never in a forked child.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
@@ -12,9 +10,9 @@ use pyo3::prelude::*;
 use super::{errors, logging};
 use crate::cli::runtime;
 use crate::error::{Error, Result};
-use crate::pipeline::Stop;
+use crate::pipeline::{Stop, session};
 
-/// Signals are looked at this often: a Ctrl-C is answered within twice this.
+/// Signals are looked at this often: a Ctrl-C is answered within this and the grace.
 const SIGNALS_EVERY: Duration = Duration::from_millis(50);
 /// After a Ctrl-C the work gets this long to end before the exception goes up; what takes longer ends by itself.
 const GRACE: Duration = Duration::from_millis(100);
@@ -32,13 +30,13 @@ pub fn is_forked() -> bool {
 }
 
 pub fn refuse_if_forked() -> PyResult<()> {
-    if is_forked() {
-        return Err(PyRuntimeError::new_err(
-            "foodstream was loaded before this process was forked and its threads stayed behind in the parent; \
-             start processes with multiprocessing.get_context(\"spawn\") instead",
-        ));
+    if !is_forked() {
+        return Ok(());
     }
-    Ok(())
+    Err(PyRuntimeError::new_err(
+        "foodstream was loaded before this process was forked, and its threads stayed behind in the parent; start \
+         processes with multiprocessing.get_context(\"spawn\") instead",
+    ))
 }
 
 /// Does the work on another thread. A Ctrl-C requests `stop` and raises `KeyboardInterrupt` without waiting long.
@@ -52,8 +50,8 @@ pub fn for_work<R: Send + 'static>(
     let (sender, mut answer) = sync_channel(1);
     let runtime = runtime::shared().map_err(|error| errors::raise(py, &error))?;
     runtime.spawn_blocking(move || {
-        // Nobody waits any more after a Ctrl-C.
-        let _ = sender.send(caught(work));
+        // After a Ctrl-C nobody waits any more.
+        let _ = sender.send(session::caught(work));
     });
     loop {
         let (received, receiver) = py.detach(move || (answer.recv_timeout(SIGNALS_EVERY), answer));
@@ -78,14 +76,4 @@ pub fn for_result<R: Send + 'static>(
     work: impl FnOnce() -> Result<R> + Send + 'static,
 ) -> PyResult<R> {
     for_work(py, stop, work)?.map_err(|error| errors::raise(py, &error))
-}
-
-/// A panic is a bug of ours; it must not take the interpreter with it.
-pub fn caught<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Error::bug(words(&*panic))))
-}
-
-fn words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
 }

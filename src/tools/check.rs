@@ -155,10 +155,11 @@ fn first_message(cluster: &mut dyn Cluster, topic: &str) -> Result<Option<(i32, 
     for bound in cluster.bounds(topic)? {
         let mut first = None;
         // One is enough: the error ends the reading.
-        let read = cluster.read_committed(topic, bound.partition, bound.earliest, bound.end, READ_TIMEOUT, &mut |message| {
-            first = Some((message.partition, message.offset, message.value.unwrap_or_default().to_vec()));
-            Err(Error::interrupted())
-        });
+        let read =
+            cluster.read_committed(topic, bound.partition, bound.earliest, bound.end, READ_TIMEOUT, &mut |message| {
+                first = Some((message.partition, message.offset, message.value.unwrap_or_default().to_vec()));
+                Err(Error::interrupted())
+            });
         match read {
             _ if first.is_some() => return Ok(first),
             Ok(()) => {}

@@ -11,9 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::generate::{self, Order, Plan};
 use crate::model::Key;
 use crate::model::micro_batch::format_decimal;
-use crate::postgres::{
-    Client, CopyWriter, Session, Table, copy_out, insert_text_rows, query_text, quote_identifier,
-};
+use crate::postgres::{Client, CopyWriter, Session, Table, copy_out, insert_text_rows, query_text, quote_identifier};
 
 const APPLICATION: &str = "foodstream insert-orders";
 /// From here on rows go by COPY, which is ten times as fast; below, INSERT takes any column type.

@@ -7,6 +7,7 @@
 mod check;
 mod insert;
 mod peek;
+mod rows;
 mod samples;
 mod topics;
 
@@ -15,6 +16,7 @@ pub use check::{
 };
 pub use insert::{InsertOptions, InsertReport, insert_test_orders};
 pub use peek::{PeekFrom, PeekedMessage, peek_table, peek_topic};
+pub use rows::{LakeRows, read_rows};
 pub use samples::create_parquet_sample;
 pub use topics::{TopicDetails, topics_create, topics_describe, topics_list};
 

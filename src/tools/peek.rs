@@ -65,7 +65,9 @@ fn peek(cluster: &mut dyn Cluster, topic: &str, limit: usize, from: PeekFrom) ->
         && !bounds.iter().any(|bound| bound.partition == partition)
     {
         let count = bounds.len();
-        return Err(Error::config(format!("topic `{topic}` has {count} partitions, counted from 0, and no {partition}")));
+        return Err(Error::config(format!(
+            "topic `{topic}` has {count} partitions, counted from 0, and no {partition}"
+        )));
     }
     let mut messages = Vec::new();
     for bound in bounds.iter().filter(|bound| from.partition.is_none_or(|only| only == bound.partition)) {

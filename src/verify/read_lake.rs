@@ -36,9 +36,8 @@ impl LakePicture {
             let report = lake_report(settings, checkpoint, false)?;
             let lake = LakeReader::with_settings(settings, Some(checkpoint), Root::Lake)?;
             let quarantine = LakeReader::with_settings(settings, Some(checkpoint), Root::Quarantine)?;
-            let of_log = |of_quarantine: bool| {
-                report.log.files.iter().filter(|file| file.quarantine == of_quarantine).count()
-            };
+            let of_log =
+                |of_quarantine: bool| report.log.files.iter().filter(|file| file.quarantine == of_quarantine).count();
             let same = of_log(false) == lake.files().len() && of_log(true) == quarantine.files().len();
             if same || report.log.head.is_none() {
                 let starts = match report.log.commits.first() {
@@ -148,10 +147,9 @@ fn quarantined(
 }
 
 fn binary<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a BinaryArray> {
-    batch
-        .column_by_name(name)
-        .and_then(|array| array.as_binary_opt::<i32>())
-        .ok_or_else(|| Error::new(Kind::Schema, format!("the quarantine has no binary column `{name}`; the file is foreign")))
+    batch.column_by_name(name).and_then(|array| array.as_binary_opt::<i32>()).ok_or_else(|| {
+        Error::new(Kind::Schema, format!("the quarantine has no binary column `{name}`; the file is foreign"))
+    })
 }
 
 /// The key column of a batch, whichever type the schema gave it.
@@ -165,7 +163,10 @@ enum Keys<'a> {
 impl<'a> Keys<'a> {
     fn new(batch: &'a RecordBatch, name: &str) -> Result<Keys<'a>> {
         let missing = || {
-            Error::new(Kind::Schema, format!("the lake has no column `{name}`, the table's key: its rows cannot be compared"))
+            Error::new(
+                Kind::Schema,
+                format!("the lake has no column `{name}`, the table's key: its rows cannot be compared"),
+            )
         };
         let array = batch.column_by_name(name).ok_or_else(missing)?;
         Ok(match array.data_type() {
@@ -176,7 +177,9 @@ impl<'a> Keys<'a> {
             other => {
                 return Err(Error::new(
                     Kind::Schema,
-                    format!("column `{name}` of the lake has type {other}, which is no key: its rows cannot be compared"),
+                    format!(
+                        "column `{name}` of the lake has type {other}, which is no key: its rows cannot be compared"
+                    ),
                 ));
             }
         })

@@ -46,7 +46,10 @@ impl Source {
         let Some(has_zone) = described.base.timestamp_has_zone() else {
             return Err(Error::new(
                 Kind::Schema,
-                format!("column `{timestamp}` of {table} is {}, not a timestamp; see cdc.timestamp_column", described.declared),
+                format!(
+                    "column `{timestamp}` of {table} is {}, not a timestamp; see cdc.timestamp_column",
+                    described.declared
+                ),
             ));
         };
         let kind = match key.key_type {

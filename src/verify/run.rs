@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::canon::{Forms, form_of};
+use super::canon::{Form, Forms, form_of};
 use super::checks::{self, Outlook, Places};
 use super::facts::{Facts, PartitionLag};
 use super::judge::{Evidence, judge};
@@ -19,7 +19,7 @@ use crate::broker::kafka::KafkaCluster;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Cursor, Schema};
+use crate::model::{Cursor, DataType, Schema};
 use crate::publish::state_file;
 
 /// Asked again this soon while a service is away: a person waits for the answer.
@@ -209,7 +209,8 @@ impl<'a> Run<'a> {
     fn note_positions(&mut self, cursor_topic: &str) -> Result<()> {
         let section = Section::StateFile;
         if !self.cursor.complete {
-            let text = format!("an open transaction holds the end of {cursor_topic}; the cursor may be older than shown");
+            let text =
+                format!("an open transaction holds the end of {cursor_topic}; the cursor may be older than shown");
             self.outlook.note(section, Status::Warning, text);
         }
         let exactly_once = self.settings.kafka.as_ref().is_some_and(|kafka| kafka.exactly_once);
@@ -230,14 +231,19 @@ impl<'a> Run<'a> {
         let cursor = self.cursor.last.as_ref().map(|record| record.cursor()).transpose()?;
         match (self.state, cursor) {
             (Some(state), Some(cursor)) if (state.timestamp_us, state.key) > (cursor.timestamp_us, cursor.key) => {
-                self.outlook.note(section, Status::Warning, format!("state file {state} is ahead of the cursor {cursor}"));
+                self.outlook.note(
+                    section,
+                    Status::Warning,
+                    format!("state file {state} is ahead of the cursor {cursor}"),
+                );
             }
             (Some(state), Some(cursor)) if state != cursor => {
                 let text = "the state file is older than the cursor, which counts; the next commit writes it";
                 self.outlook.note(section, Status::Ok, text);
             }
             (None, Some(_)) if self.settings.streaming.state_file.is_some() => {
-                let text = format!("{} is not there; the cursor counts, the next commit writes it", self.places.state_file);
+                let text =
+                    format!("{} is not there; the cursor counts, the next commit writes it", self.places.state_file);
                 self.outlook.note(section, Status::Warning, text);
             }
             _ => {}
@@ -366,10 +372,15 @@ impl<'a> Run<'a> {
             Err(_) => None,
         };
         let schema = schema.unwrap_or_else(|| self.settings.schema.clone().unwrap_or_else(Schema::orders).to_arrow());
+        let is_json = |name: &str| {
+            let configured = self.settings.schema.as_ref().map(|schema| schema.columns.as_slice()).unwrap_or_default();
+            configured.iter().any(|column| column.name == name && column.data_type == DataType::Json)
+        };
         let mut columns = Vec::new();
         for field in schema.fields() {
             let name = field.name();
             match (self.source.table.column(name), form_of(field.data_type(), self.source.is_local(name), zone)) {
+                (Some(_), Some(Form::Text)) if is_json(name) => columns.push((name.clone(), Form::Json)),
                 (Some(_), Some(form)) => columns.push((name.clone(), form)),
                 (None, _) if name.starts_with("validation_") => {}
                 (table, _) => {
@@ -420,16 +431,13 @@ impl<'a> Run<'a> {
             .collect();
         let handles: HashSet<Handle> = suspects.iter().map(|suspect| suspect.handle).collect();
         let (topic, forms, kind) = (self.topic_name(), Arc::clone(forms), self.source.kind);
-        let (sightings, bounds, whole) = ask(&self.cluster, move |cluster| {
-            read_broker::sightings(cluster, &topic, &until, &handles, &forms, kind)
-        })
-        .await?;
-        let since_start = |partition: i32, earliest: i64| {
-            earliest <= evidence.starts.get(&partition).copied().unwrap_or(0)
-        };
-        evidence.complete = whole
-            && self.waiting_complete
-            && bounds.iter().all(|bound| since_start(bound.partition, bound.earliest));
+        let (sightings, bounds, whole) =
+            ask(&self.cluster, move |cluster| read_broker::sightings(cluster, &topic, &until, &handles, &forms, kind))
+                .await?;
+        let since_start =
+            |partition: i32, earliest: i64| earliest <= evidence.starts.get(&partition).copied().unwrap_or(0);
+        evidence.complete =
+            whole && self.waiting_complete && bounds.iter().all(|bound| since_start(bound.partition, bound.earliest));
         evidence.sightings = sightings;
         Ok(evidence)
     }

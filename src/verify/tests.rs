@@ -76,12 +76,8 @@ impl World {
         let table: Vec<Row> = (1..=ROWS).map(Row::new).collect();
         let up_to = |last: i64| table.iter().filter(move |row| row.id <= last).cloned();
         let topic = up_to(PUBLISHED).map(|row| (0, row.id - 1, row.id, row.json())).collect();
-        let start = Mark {
-            offset: 0,
-            position: Cursor { timestamp_us: 0, key: None },
-            snapshot_xmin: None,
-            one_page: true,
-        };
+        let start =
+            Mark { offset: 0, position: Cursor { timestamp_us: 0, key: None }, snapshot_xmin: None, one_page: true };
         let marks = vec![start, mark(2, 5, FIRST_XMIN + 6), mark(4, PUBLISHED, LAST_SNAPSHOT)];
         World {
             lake: up_to(CONSUMED).collect(),

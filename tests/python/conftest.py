@@ -139,7 +139,10 @@ class Pipeline:
     def config_file(self) -> Path:
         """The configuration as it stands now, written out; JSON is YAML."""
         path = self.folder / "orders_stream.yml"
-        path.write_text(json.dumps(self.config, indent=2), encoding="utf-8")
+        text = json.dumps(self.config, indent=2)
+        # Not written again for nothing: a command that starts just now may be reading it.
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
         return path
 
     def run(

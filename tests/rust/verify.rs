@@ -23,7 +23,10 @@ fn status(report: &Report, section: Section) -> Status {
     report.sections.iter().find(|check| check.name == section.title()).unwrap().status
 }
 
-async fn blocking<T: Send + 'static>(stage: &Stage, work: impl FnOnce(&foodstream::config::Settings) -> T + Send + 'static) -> T {
+async fn blocking<T: Send + 'static>(
+    stage: &Stage,
+    work: impl FnOnce(&foodstream::config::Settings) -> T + Send + 'static,
+) -> T {
     let settings = stage.settings.clone();
     tokio::task::spawn_blocking(move || work(&settings)).await.unwrap()
 }
@@ -96,8 +99,15 @@ async fn updates_and_deletions_after_capture_are_told_apart_from_faults() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_producer_that_loses_alters_or_repeats_rows_is_found_out() {
     let stage = Stage::orders().await;
-    let rows = stage.sql.query("SELECT order_id::bigint, customer_name, restaurant_name, item, amount::text, order_status, \
-        to_char(created_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM orders ORDER BY 1", &[]).await.unwrap();
+    let rows = stage
+        .sql
+        .query(
+            "SELECT order_id::bigint, customer_name, restaurant_name, item, amount::text, order_status, \
+        to_char(created_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM orders ORDER BY 1",
+            &[],
+        )
+        .await
+        .unwrap();
     let mut messages: Vec<(i64, String)> = rows
         .iter()
         .map(|row| {
@@ -105,7 +115,13 @@ async fn a_producer_that_loses_alters_or_repeats_rows_is_found_out() {
             let value = format!(
                 "{{\"order_id\":{},\"customer_name\":\"{}\",\"restaurant_name\":\"{}\",\"item\":\"{}\",\"amount\":{},\
                  \"order_status\":\"{}\",\"created_at\":\"{}\"}}",
-                row.get::<_, i64>(0), text(1), text(2), text(3), text(4), text(5), text(6)
+                row.get::<_, i64>(0),
+                text(1),
+                text(2),
+                text(3),
+                text(4),
+                text(5),
+                text(6)
             );
             (row.get(0), value)
         })
@@ -130,7 +146,12 @@ async fn a_producer_that_loses_alters_or_repeats_rows_is_found_out() {
     }
     stage.run("DELETE FROM orders WHERE order_id = 2").await;
     let report = stage.verify().await;
-    assert_eq!(report.facts.deleted_after_capture.keys, ["2", "99"], "as published, and gone: {}", report.render(false));
+    assert_eq!(
+        report.facts.deleted_after_capture.keys,
+        ["2", "99"],
+        "as published, and gone: {}",
+        report.render(false)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,7 +201,12 @@ async fn orphan_missing_and_damaged_files_and_a_broken_log_are_faults() {
     bytes[20] ^= 1;
     std::fs::write(record, bytes).unwrap();
     let report = stage.verify().await;
-    assert_eq!((report.exit_code(), status(&report, Section::Checkpoint)), (3, Status::Fault), "{}", report.render(false));
+    assert_eq!(
+        (report.exit_code(), status(&report, Section::Checkpoint)),
+        (3, Status::Fault),
+        "{}",
+        report.render(false)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,7 +231,12 @@ async fn rows_outside_the_promise_are_named_and_a_torn_state_file_is_a_warning()
     stage.run("DELETE FROM orders WHERE order_id > 10").await;
     std::fs::write(stage.path("state/last_processed_timestamp.txt"), "2025-11-").unwrap();
     let report = stage.verify().await;
-    assert_eq!((report.exit_code(), status(&report, Section::StateFile)), (0, Status::Warning), "{}", report.render(false));
+    assert_eq!(
+        (report.exit_code(), status(&report, Section::StateFile)),
+        (0, Status::Warning),
+        "{}",
+        report.render(false)
+    );
     std::fs::write(stage.path("state/last_processed_timestamp.txt"), "2030-01-01 00:00:00.000000|99\n").unwrap();
     let report = stage.verify().await;
     assert!(report.render(false).contains("is ahead of the cursor"), "{}", report.render(false));
@@ -228,14 +259,30 @@ async fn every_type_is_compared_as_the_server_writes_it() {
          (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL), \
          (0, 0, 0, 'NaN', 'NaN', 'NaN', 'Infinity', true, ' ', ' ', 'infinity', 'infinity', '1', '1', '{1}', 'sad')";
     let types = [
-        ("id", "string"), ("small", "smallint"), ("whole", "int"), ("large", "bigint"), ("exact", "\"decimal(38,10)\""),
-        ("free", "\"decimal(20,4)\""), ("share", "double"), ("single", "double"), ("flag", "boolean"), ("name", "string"),
-        ("padded", "string"), ("day", "date"), ("moment", "timestamptz"), ("doc", "json"), ("docb", "json"), ("list", "json"),
-        ("mood", "string"), ("created_at", "timestamp"),
+        ("id", "string"),
+        ("small", "smallint"),
+        ("whole", "int"),
+        ("large", "bigint"),
+        ("exact", "\"decimal(38,10)\""),
+        ("free", "\"decimal(20,4)\""),
+        ("share", "double"),
+        ("single", "double"),
+        ("flag", "boolean"),
+        ("name", "string"),
+        ("padded", "string"),
+        ("day", "date"),
+        ("moment", "timestamptz"),
+        ("doc", "json"),
+        ("docb", "json"),
+        ("list", "json"),
+        ("mood", "string"),
+        ("created_at", "timestamp"),
     ];
     let schema: String =
         types.iter().map(|(name, kind)| format!("  - {{name: {name}, type: {kind}, nullable: true}}\n")).collect();
-    let stage = Stage::new(table, &format!("cdc: {{timezone: Asia/Kolkata, poll_interval_sec: 0.05}}\nschema:\n{schema}")).await;
+    let stage =
+        Stage::new(table, &format!("cdc: {{timezone: Asia/Kolkata, poll_interval_sec: 0.05}}\nschema:\n{schema}"))
+            .await;
     stage.produce().await;
     let report = stage.verify().await;
     assert_eq!(report.facts.published_not_yet_consumed, 4, "by the messages alone: {}", report.render(false));
@@ -244,8 +291,12 @@ async fn every_type_is_compared_as_the_server_writes_it() {
     let facts = &report.facts;
     assert_eq!(report.status(), Status::Ok, "{}", report.render(false));
     assert_eq!((facts.held_in_lake, facts.held_in_quarantine), (3, 1), "NaN and infinities have no place in the lake");
-    stage.run("UPDATE orders SET padded = 'ab c' WHERE small = -32768; UPDATE orders SET docb = '[1]' WHERE small = 1; \
-        UPDATE orders SET share = 1 WHERE small IS NULL; UPDATE orders SET single = '-Infinity' WHERE small = 0").await;
+    stage
+        .run(
+            "UPDATE orders SET padded = 'ab c' WHERE small = -32768; UPDATE orders SET docb = '[1]' WHERE small = 1; \
+        UPDATE orders SET share = 1 WHERE small IS NULL; UPDATE orders SET single = '-Infinity' WHERE small = 0",
+        )
+        .await;
     assert_eq!(stage.verify().await.facts.updated_after_capture.count, 4);
 }
 
@@ -319,7 +370,8 @@ async fn the_checks_say_the_documents_lines_and_move_nothing() {
     let postgres = check_postgres(&stage.settings).await.unwrap();
     assert_eq!((postgres.lines[2].as_str(), postgres.lines[3].as_str()), ("✓ Table: orders", "✓ Record count: 10"));
     assert!(postgres.warnings.is_empty(), "{:?}", postgres.warnings);
-    let read = |topic: Option<&'static str>| blocking(&stage, move |settings| check_kafka_consumer(settings, topic).unwrap());
+    let read =
+        |topic: Option<&'static str>| blocking(&stage, move |settings| check_kafka_consumer(settings, topic).unwrap());
     assert!(read(None).await.lines.last().unwrap().contains("does not exist yet"));
     let (created, new) = blocking(&stage, |settings| topics_create(settings, None).unwrap()).await;
     assert_eq!((created.partitions, new), (2, true));

@@ -12,7 +12,7 @@ use rdkafka::topic_partition_list::Offset;
 use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::context::Context;
-use super::error::{FLOOR, failed, is_passing, wrapper_failed};
+use super::error::{FLOOR, failed, is_electing, is_passing, wrapper_failed};
 use super::native::{Failure, Handle, Item, NewTopic, OffsetSpec, PartitionReader, Role};
 use super::{config, consumer};
 use crate::broker::{Bounds, Cluster, TopicDescription, TopicSpec};
@@ -108,6 +108,7 @@ impl KafkaCluster {
     /// Asks in growing steps, since refused credentials end the matter before the time is over.
     fn metadata(&mut self, doing: &str, timeout: Duration) -> Result<rdkafka::metadata::Metadata> {
         const FIRST_STEP: Duration = Duration::from_millis(500);
+        const LONGEST_STEP: Duration = Duration::from_secs(8);
         let deadline = Instant::now() + timeout;
         let mut step = FIRST_STEP;
         loop {
@@ -123,7 +124,9 @@ impl KafkaCluster {
             if over {
                 return Err(self.failed(doing, &Failure { code, text: error.to_string() }));
             }
-            step *= 2;
+            // A refused connection fails at once, not after the step: without a wait this would spin.
+            self.handle.serve(READ_SLICE.min(deadline.saturating_duration_since(Instant::now())));
+            step = step.saturating_mul(2).min(LONGEST_STEP);
         }
     }
 
@@ -187,10 +190,17 @@ impl KafkaCluster {
 
     fn list(&self, topic: &str, partitions: i32, spec: OffsetSpec) -> Result<Vec<i64>> {
         let doing = format!("asking for the offsets of topic `{topic}`");
-        let listed = self
-            .handle
-            .list_offsets(topic, partitions, spec, self.timeout)
-            .map_err(|failure| self.failed(&doing, &failure))?;
+        // A topic that was made, or whose broker came back, a moment ago has partitions without a leader.
+        let deadline = Instant::now() + TOPIC_VISIBLE_TIMEOUT;
+        let listed = loop {
+            match self.handle.list_offsets(topic, partitions, spec, self.timeout) {
+                Ok(listed) => break listed,
+                Err(failure) if is_electing(failure.code) && Instant::now() < deadline => {
+                    self.handle.serve(READ_SLICE);
+                }
+                Err(failure) => return Err(self.failed(&doing, &failure)),
+            }
+        };
         let complete = listed.len() == partitions as usize
             && listed.iter().enumerate().all(|(number, listed)| listed.partition == number as i32);
         if !complete {

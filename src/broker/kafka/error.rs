@@ -48,6 +48,11 @@ pub fn is_passing(code: Code) -> bool {
     )
 }
 
+/// The partition has no leader, or not yet one that every broker knows.
+pub fn is_electing(code: Code) -> bool {
+    matches!(code, Code::LeaderNotAvailable | Code::NotLeaderForPartition | Code::UnknownTopicOrPartition)
+}
+
 /// Another producer of the same transactional id has begun, or the broker ended this one's epoch.
 pub fn is_fenced(code: Code) -> bool {
     matches!(code, Code::Fenced | Code::InvalidProducerEpoch | Code::ProducerFenced)

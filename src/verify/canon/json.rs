@@ -27,6 +27,7 @@ pub(in crate::verify) fn message_digest(forms: &Forms, value: Option<&[u8]>, can
 fn put(form: Form, token: &[u8], canon: &mut Canon) {
     match token.first() {
         Some(b'n') => canon.null(),
+        _ if form == Form::Json => canon.value(token),
         Some(b'"') => {
             let text: Cow<'_, str> = match serde_json::from_slice::<String>(token) {
                 Ok(text) => Cow::Owned(text),

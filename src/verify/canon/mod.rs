@@ -15,7 +15,6 @@ use arrow::datatypes::DataType as ArrowType;
 use chrono::{NaiveDate, Offset, TimeZone};
 use chrono_tz::Tz;
 
-
 pub(super) use columns::LakeColumns;
 pub(super) use json::message_digest;
 
@@ -32,6 +31,8 @@ pub(super) enum Form {
     Double,
     Boolean,
     Text,
+    /// JSON text without the spaces around it; its `null` is null.
+    Json,
     Date,
     /// The source shows local time of this zone, the lake an instant.
     Local(Tz),
@@ -46,7 +47,7 @@ pub(super) struct Forms {
 }
 
 /// The form that an Arrow type of the lake asks for; `None` for a type no lake of ours has. `local`: the table's
-/// column shows local time of `zone`.
+/// column shows local time of `zone`. Arrow has one type for text and JSON, so JSON is for the caller to say.
 pub(super) fn form_of(data_type: &ArrowType, local: bool, zone: Tz) -> Option<Form> {
     Some(match data_type {
         ArrowType::Int16 | ArrowType::Int32 | ArrowType::Int64 | ArrowType::Decimal128(..) => Form::Number,
@@ -126,6 +127,10 @@ impl Canon {
             Form::Number => self.number(text),
             Form::Double => self.double_text(text),
             Form::Boolean | Form::Text | Form::Date => self.value(text),
+            Form::Json => match text.trim_ascii() {
+                b"null" => self.null(),
+                document => self.value(document),
+            },
             Form::Local(zone) => match parse_moment(text) {
                 Some((micros, None)) => self.moment(existing_local(zone, micros)),
                 _ => self.value(text),

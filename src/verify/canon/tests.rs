@@ -98,6 +98,25 @@ fn the_three_sides_agree_on_a_row_and_differ_on_any_change() {
 }
 
 #[test]
+fn a_json_document_is_its_text_and_its_null_is_null() {
+    let forms = Forms::of(vec![("doc".into(), Form::Json)]);
+    let lake = |text: Option<&str>| lake_digest(&forms, vec![("doc", Arc::new(StringArray::from(vec![text])))]);
+    for (source, json, text) in [
+        (Some(" {\"a\":  1} "), "{\"a\":  1}", Some("{\"a\":  1}")),
+        (Some("\"a\\u00e9\""), "\"a\\u00e9\"", Some("\"a\\u00e9\"")),
+        (Some("null"), "null", None),
+        (None, "null", None),
+        (Some("1.50"), "1.50", Some("1.50")),
+    ] {
+        let digest = source_digest(&forms, &[source]);
+        assert_eq!(digest, lake(text), "{source:?}");
+        assert_eq!(digest, json_digest(&forms, &format!("{{\"doc\": {json} }}")), "{source:?}");
+    }
+    assert_ne!(source_digest(&forms, &[Some("1.50")]), lake(Some("1.5")));
+    assert_ne!(source_digest(&forms, &[Some("\"null\"")]), lake(None));
+}
+
+#[test]
 fn numbers_have_one_form() {
     for (text, form) in [
         ("350.00", "350"),
