@@ -53,19 +53,30 @@ pub struct Reader<C> {
     places: BTreeMap<i32, Place>,
     messages: u64,
     bytes: u64,
+    /// A poll failed: the consumer may have moved on over messages that nobody counted.
+    astray: bool,
 }
 
 impl<C: GroupConsumer> Reader<C> {
     pub fn new(consumer: C) -> Self {
-        Reader { consumer, places: BTreeMap::new(), messages: 0, bytes: 0 }
+        Reader { consumer, places: BTreeMap::new(), messages: 0, bytes: 0, astray: false }
     }
 
     /// Reads one chunk into `chunk` (emptied first), waiting up to `timeout` for the first message.
     /// Stops at the limits of the batch, so that a batch never holds more messages than asked for.
+    /// After an error the batch stands where it stood: what the failed call had read is read again.
     pub fn read(&mut self, chunk: &mut MessageBatch, limits: Limits, timeout: Duration) -> Result<Step> {
         chunk.clear();
         let room = limits.max_messages.saturating_sub(self.messages).min(CHUNK_MESSAGES as u64) as usize;
-        let events = self.consumer.poll(chunk, room, CHUNK_BYTES, timeout)?;
+        let byte_room = limits.max_bytes.saturating_sub(self.bytes).min(CHUNK_BYTES as u64) as usize;
+        if self.astray {
+            self.consumer.seek(&self.positions())?;
+            self.astray = false;
+        }
+        let events = self.consumer.poll(chunk, room, byte_room, timeout).inspect_err(|_| {
+            chunk.clear();
+            self.astray = !self.places.is_empty();
+        })?;
         let mut step = Step::Read;
         for event in events {
             match event {
@@ -184,6 +195,7 @@ impl<C: GroupConsumer> Reader<C> {
     }
 
     fn forget(&mut self) {
+        self.astray = false;
         self.places.clear();
         self.messages = 0;
         self.bytes = 0;

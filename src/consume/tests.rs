@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 
 use super::*;
+use crate::error::{Error, Kind};
 use crate::model::Message;
 
 /// One poll: events, then (partition, offset) pairs.
@@ -13,6 +14,8 @@ struct Scripted {
     assigned: Vec<Vec<PartitionOffset>>,
     sought: Vec<Vec<PartitionOffset>>,
     asked: Vec<usize>,
+    /// Polls that fail after they have appended their messages.
+    failures: usize,
 }
 
 impl GroupConsumer for Scripted {
@@ -21,6 +24,10 @@ impl GroupConsumer for Scripted {
         let (events, messages) = self.polls.pop_front().unwrap_or_default();
         for (partition, offset) in messages.into_iter().take(max_messages) {
             into.push(Message { partition, offset, timestamp_ms: 0, key: None, value: Some(b"{}") });
+        }
+        if self.failures > 0 {
+            self.failures -= 1;
+            return Err(Error::new(Kind::Broker, "the connection broke").retriable());
         }
         Ok(events)
     }
@@ -118,4 +125,20 @@ fn the_end_is_left_again_when_a_message_follows_it() {
     assert!(reader.at_end());
     read(&mut reader);
     assert!(!reader.at_end());
+}
+
+#[test]
+fn what_a_failed_poll_had_read_is_read_again() {
+    let mut reader = reader(vec![(vec![], vec![(0, 5)]), (vec![], vec![(0, 6)]), (vec![], vec![(0, 6)])]);
+    read(&mut reader);
+    reader.consumer.failures = 1;
+    let mut chunk = MessageBatch::default();
+    assert!(reader.read(&mut chunk, LIMITS, Duration::ZERO).is_err());
+    assert!(chunk.is_empty());
+    assert_eq!(reader.gathered(), 1);
+    assert_eq!(read(&mut reader), (Step::Read, 1));
+    assert_eq!(reader.consumer.sought, [vec![at(0, 6), at(1, 0)]], "the consumer itself had moved on");
+    assert_eq!(reader.cut(), [OffsetRange { partition: 0, from: 5, to: 7 }]);
+    read(&mut reader);
+    assert_eq!(reader.consumer.sought.len(), 1);
 }

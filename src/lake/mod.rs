@@ -9,6 +9,8 @@ mod durable;
 mod identity;
 mod layout;
 mod local;
+#[cfg(test)]
+pub(crate) mod memory;
 mod parquet;
 mod plan;
 mod probe;

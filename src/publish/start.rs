@@ -295,13 +295,14 @@ fn position_in(value: &[u8], options: &PublisherOptions) -> Option<Cursor> {
 
 /// What a start found, for the log.
 pub(super) fn describe(start: &Start) -> String {
-    let position = format_timestamp_us(start.cursor.timestamp_us);
+    // The position is the one just before the configured start, whose own rows are still to be read.
+    let configured = format_timestamp_us(start.cursor.timestamp_us + 1);
     match start.origin {
         StartOrigin::CursorTopic => {
             format!("going on at {}, {} rows published so far", start.cursor, start.rows_published)
         }
         StartOrigin::StateFile => format!("no cursor record; adopting the state file's {}", start.cursor),
-        StartOrigin::Default => format!("first start, at cdc.default_start_timestamp {position}"),
+        StartOrigin::Default => format!("first start, at cdc.default_start_timestamp {configured}"),
         StartOrigin::Flag => format!("starting at {} as asked", start.cursor),
     }
 }

@@ -1,6 +1,6 @@
 //! One verification from beginning to end: the order of reading, and who is asked what.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -429,16 +429,18 @@ impl<'a> Run<'a> {
             .iter()
             .map(|lag| (lag.partition, lag.position.map_or(lag.end, |position| position.max(lag.end))))
             .collect();
-        let handles: HashSet<Handle> = suspects.iter().map(|suspect| suspect.handle).collect();
+        let mut handles: Vec<Handle> = suspects.iter().map(|suspect| suspect.handle).collect();
+        handles.sort_unstable();
         let (topic, forms, kind) = (self.topic_name(), Arc::clone(forms), self.source.kind);
-        let (sightings, bounds, whole) =
+        let sighted =
             ask(&self.cluster, move |cluster| read_broker::sightings(cluster, &topic, &until, &handles, &forms, kind))
                 .await?;
         let since_start =
             |partition: i32, earliest: i64| earliest <= evidence.starts.get(&partition).copied().unwrap_or(0);
-        evidence.complete =
-            whole && self.waiting_complete && bounds.iter().all(|bound| since_start(bound.partition, bound.earliest));
-        evidence.sightings = sightings;
+        evidence.complete = sighted.complete
+            && self.waiting_complete
+            && sighted.bounds.iter().all(|bound| since_start(bound.partition, bound.earliest));
+        evidence.sightings = sighted.sightings;
         Ok(evidence)
     }
 

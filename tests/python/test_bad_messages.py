@@ -1,4 +1,4 @@
-"""Messages no producer of ours would send: each in quarantine with its bytes, its position and its reason; no valid row lost."""
+"""Messages no producer of ours would send: each in quarantine with bytes, position and reason; no valid row lost."""
 
 import json
 from typing import Any
@@ -115,7 +115,7 @@ def test_messages_of_a_foreign_producer_in_unusual_but_sound_json_are_accepted(p
         shuffled,
         order(order_id=2, extra={"unknown": ["key"]}),
         order(order_id=3, created_at="2025-11-18T15:30:00.5+05:30"),
-        order(order_id=4, item="p\u00e2t\u00e9 \U0001f355 \"quoted\" \\ \n"),
+        order(order_id=4, item='p\u00e2t\u00e9 \U0001f355 "quoted" \\ \n'),
         order(order_id=5, item=MEGABYTE[:900_000]),
         order(order_id=6).replace(b"12.5", b"1.25e1"),
     ]
@@ -125,7 +125,7 @@ def test_messages_of_a_foreign_producer_in_unusual_but_sound_json_are_accepted(p
     rows = {row[0]: row[1:] for row in oracle.lake(pipeline.lake)}
     assert rows[1] == ("c", "r", "i", "12.50", "PLACED", "2025-11-18 10:00:00.000000")
     assert rows[3][-1] == "2025-11-18 10:00:00.500000"
-    assert rows[4][2] == "p\u00e2t\u00e9 \U0001f355 \"quoted\" \\ \n"
+    assert rows[4][2] == 'p\u00e2t\u00e9 \U0001f355 "quoted" \\ \n'
     assert len(rows[5][2]) == 900_000
     assert rows[6][3] == "12.50"
 

@@ -83,7 +83,8 @@ def test_duckdb_reads_the_folder_and_the_pattern_alike(lake: str) -> None:
         connection.execute("SET TimeZone = 'UTC'")
         for place in places(lake):
             rows = connection.execute(
-                "SELECT order_id, customer_name, amount, created_at, date FROM read_parquet(?, hive_partitioning = true)",
+                "SELECT order_id, customer_name, amount, created_at, date "
+                "FROM read_parquet(?, hive_partitioning = true)",
                 [place],
             )
             assert [str(column[1]) for column in rows.description] == [
@@ -96,7 +97,7 @@ def test_duckdb_reads_the_folder_and_the_pattern_alike(lake: str) -> None:
             assert_values(rows.fetchall())
 
 
-def test_all_three_count_the_same_while_invalid_rows_lie_in_quarantine_beside_the_lake(pipeline: Any, lake: str) -> None:
+def test_all_three_count_the_same_while_invalid_rows_lie_in_quarantine_beside_it(pipeline: Any, lake: str) -> None:
     with pipeline.database.connect() as connection:
         connection.execute(
             "INSERT INTO orders (customer_name, restaurant_name, item, amount, order_status, created_at) "

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::log::Log;
-use super::{MemoryBroker, State};
+use super::{Fault, MemoryBroker, State};
 use crate::broker::{Event, GroupConsumer};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Kind, Result};
@@ -204,6 +204,9 @@ impl GroupConsumer for MemoryConsumer {
             let logs = state.topics.get(&self.topic).map_or(&[][..], |topic| &topic.partitions);
             self.check_positions(logs)?;
             let events = self.read(logs, into, max_messages, max_bytes);
+            if into.len() > before && state.take_fault(|fault| fault == Fault::PollBreaks).is_some() {
+                return Err(super::unreachable());
+            }
             let left = timeout.saturating_sub(SystemClock.instant().duration_since(begun));
             if !events.is_empty() || into.len() > before || left.is_zero() {
                 return Ok(events);

@@ -36,11 +36,13 @@ pub enum Fault {
     CommitRefused,
     /// A bounded read ends by its time-out.
     ReadTimesOut,
+    /// A poll of a group member breaks off after it has read.
+    PollBreaks,
 }
 
 impl Fault {
     fn is_of_commit(self) -> bool {
-        self != Fault::ReadTimesOut
+        !matches!(self, Fault::ReadTimesOut | Fault::PollBreaks)
     }
 }
 
@@ -127,11 +129,16 @@ impl MemoryBroker {
         self.lock().time_ms = time_ms;
     }
 
-    /// Creates a topic, replacing one of the same name: with a new id and no records.
+    /// Creates a topic, replacing one of the same name: with a new id and no records. A group that reads it notices
+    /// only another number of partitions.
     pub fn create_topic(&self, spec: &TopicSpec) {
         let mut state = self.lock();
-        state.topics.insert(spec.name.clone(), Topic::new(spec));
-        state.rebalance_readers_of(&spec.name);
+        let made = Topic::new(spec);
+        let partitions = made.partitions.len();
+        let replaced = state.topics.insert(spec.name.clone(), made);
+        if replaced.is_none_or(|replaced| replaced.partitions.len() != partitions) {
+            state.rebalance_readers_of(&spec.name);
+        }
         self.0.changed.notify_all();
     }
 

@@ -10,9 +10,12 @@
 
 mod positions;
 mod report;
+mod targets;
 mod writer;
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,12 +34,12 @@ use crate::validate::Validator;
 use super::progress::{Ingested, Reports};
 use super::retry::Backoff;
 use super::shutdown::Stop;
+pub use targets::Targets;
+use targets::Watch;
 use writer::{Done, Outcome, Writer};
 
 /// Longest wait inside one poll: a stop request is noticed within it.
 const POLL_WAIT: Duration = Duration::from_millis(100);
-/// How often a bounded run looks at the log for partitions that other workers hold.
-const HEAD_EVERY: Duration = Duration::from_millis(500);
 
 /// What a run is told beside its parts.
 #[derive(Clone, Debug)]
@@ -79,9 +82,11 @@ pub struct Ingest<C, K> {
     chunk: MessageBatch,
     open: MicroBatch,
     opened_at: Option<Instant>,
-    backoff: Backoff,
-    /// A bounded run gives up on services that are away; any other waits.
+    /// This call ends by itself, so it gives up on services that stay away.
     bounded: bool,
+    backoff: Backoff,
+    /// A batch was handed out or lost by an error: reading goes back to the log's positions first.
+    astray: bool,
     done: Ingested,
     unknown_keys: u64,
 }
@@ -94,9 +99,6 @@ pub struct Parts<C, K, L> {
     pub validator: Validator,
     pub clock: Arc<dyn Clock>,
 }
-
-/// Offsets that a bounded run has to reach, by partition.
-pub type Targets = BTreeMap<i32, i64>;
 
 impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     /// Creates a missing topic, founds the lake where there is none, and joins the group. Reads nothing yet.
@@ -115,8 +117,9 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             writer,
             validator,
             totals,
-            backoff: backoff(),
             bounded,
+            backoff: backoff(),
+            astray: false,
             stop,
             clock,
             reports: Reports::default(),
@@ -158,8 +161,12 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     pub fn run(&mut self, bounds: Bounds) -> Result<Ingested> {
         let begun = self.clock.instant();
         let before = self.done.clone();
-        let result = self.run_until(bounds, begun);
+        let result = match self.run_until(bounds, begun) {
+            Err(error) if error.kind() == Kind::Interrupted => Ok(()),
+            result => result,
+        };
         let settled = self.settle();
+        self.astray |= result.is_err() || settled.is_err();
         result?;
         settled?;
         let now = &self.done;
@@ -177,42 +184,60 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     }
 
     fn run_until(&mut self, bounds: Bounds, begun: Instant) -> Result<()> {
+        self.begin(bounds.available_now || bounds.timeout.is_some())?;
         let targets = self.targets(bounds)?;
         let mut watch = Watch::new(begun);
-        let mut submitted = 0;
+        let batches_before = self.done.batches;
         loop {
             if let Some(outcome) = self.writer.try_outcome()? {
                 self.take_outcome(outcome)?;
-                watch.moved(self.clock.instant());
             }
             let over = bounds.timeout.is_some_and(|limit| self.clock.instant().duration_since(begun) >= limit);
             if self.stop.is_requested() || over {
                 return self.flush();
             }
-            if bounds.max_batches.is_some_and(|limit| submitted >= limit) {
-                return self.settle();
-            }
-            if let Some(targets) = &targets
-                && self.reached(targets, &mut watch)?
+            if let Some(limit) = bounds.max_batches
+                && self.done.batches - batches_before + u64::from(self.writer.in_flight()) >= limit
             {
-                return Ok(());
+                if !self.writer.in_flight() {
+                    return Ok(());
+                }
+                self.settle()?;
+                continue;
             }
-            if self.gather(targets.as_ref())? {
-                watch.moved(self.clock.instant());
+            if let Some(targets) = &targets {
+                if self.at_targets(targets) {
+                    self.settle()?;
+                }
+                if self.reached(targets, &mut watch)? {
+                    return Ok(());
+                }
             }
+            self.gather()?;
             if self.is_complete(targets.as_ref()) {
-                submitted += u64::from(self.hand_over()?);
+                self.hand_over()?;
             }
         }
     }
 
+    /// What every call begins with.
+    fn begin(&mut self, bounded: bool) -> Result<()> {
+        self.bounded = bounded;
+        self.backoff = Backoff::new(&self.options.retry, bounded);
+        if self.astray { self.rewind() } else { Ok(()) }
+    }
+
     /// The next micro-batch, for a caller that commits it itself with [`Ingest::commit`].
     /// `None` when the bounds are reached or a stop was requested; an uncommitted batch is read again.
-    pub fn next_batch(
-        &mut self,
-        targets: Option<&BTreeMap<i32, i64>>,
-        timeout: Option<Duration>,
-    ) -> Result<Option<MicroBatch>> {
+    pub fn next_batch(&mut self, targets: Option<&Targets>, timeout: Option<Duration>) -> Result<Option<MicroBatch>> {
+        match self.next_batch_until(targets, timeout) {
+            Err(error) if error.kind() == Kind::Interrupted => Ok(None),
+            result => result.inspect_err(|_| self.astray = true),
+        }
+    }
+
+    fn next_batch_until(&mut self, targets: Option<&Targets>, timeout: Option<Duration>) -> Result<Option<MicroBatch>> {
+        self.begin(targets.is_some() || timeout.is_some())?;
         let begun = self.clock.instant();
         let mut watch = Watch::new(begun);
         loop {
@@ -225,12 +250,11 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             {
                 return Ok(None);
             }
-            if self.gather(targets)? {
-                watch.moved(self.clock.instant());
-            }
+            self.gather()?;
             if self.is_complete(targets) {
                 let batch = self.cut()?;
                 if batch.counts.input > 0 {
+                    self.astray = true;
                     return Ok(Some(batch));
                 }
                 self.commit(batch)?;
@@ -239,13 +263,15 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     }
 
     /// Commits a batch that `next_batch` returned; false when another worker took its partitions meanwhile.
+    /// After an error the batch is void: it is read again.
     pub fn commit(&mut self, batch: MicroBatch) -> Result<bool> {
+        self.astray = true;
         self.check_topic()?;
         self.writer.submit(batch)?;
-        match self.writer.outcome()? {
-            Some(outcome) => self.take_outcome(outcome),
-            None => Err(Error::bug("a submitted batch has no outcome")),
-        }
+        let outcome = self.writer.outcome()?.ok_or_else(|| Error::bug("a submitted batch has no outcome"))?;
+        let committed = self.take_outcome(outcome)?;
+        self.astray = false;
+        Ok(committed)
     }
 
     /// Drops what was gathered or handed out and not committed; reading goes on from the log's positions.
@@ -253,18 +279,9 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         self.settle()?;
         self.drop_open();
         let assigned = self.reader.assigned();
-        if assigned.is_empty() { Ok(()) } else { self.stand_at_log(&assigned, true) }
-    }
-
-    /// The end offsets that a bounded run has to reach (C3); `None` for an unbounded one.
-    pub fn targets(&mut self, bounds: Bounds) -> Result<Option<Targets>> {
-        if !bounds.available_now {
-            return Ok(None);
-        }
-        let Self { cluster, options, stop, .. } = self;
-        let ends =
-            super::retry::until_ok(Backoff::new(&options.retry, true), stop, || cluster.bounds(&options.topic.name))?;
-        Ok(Some(ends.into_iter().map(|bound| (bound.partition, bound.end)).collect()))
+        self.stand_at_log(&assigned, true)?;
+        self.astray = false;
+        Ok(())
     }
 
     /// Leaves the group after settling what is under way.
@@ -274,43 +291,33 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         settled
     }
 
-    /// Reads and validates one chunk. True when something was read.
-    fn gather(&mut self, targets: Option<&Targets>) -> Result<bool> {
+    /// Reads and validates one chunk.
+    fn gather(&mut self) -> Result<()> {
         if self.reader.is_full(self.options.limits) {
-            return Ok(false);
+            return Ok(());
         }
-        let wait = self.wait(targets);
-        let step = match self.reader.read(&mut self.chunk, self.options.limits, wait) {
+        let until_trigger = self.opened_at.map_or(POLL_WAIT, |opened| {
+            self.options.trigger.saturating_sub(self.clock.instant().duration_since(opened))
+        });
+        let step = match self.reader.read(&mut self.chunk, self.options.limits, until_trigger.min(POLL_WAIT)) {
             Ok(step) => step,
-            Err(error) => return self.after_read_error(error).map(|()| false),
+            Err(error) => return self.after_read_error(error),
         };
         match step {
             Step::Assigned(partitions) => {
                 self.drop_open();
                 self.settle()?;
-                self.stand_at_log(&partitions, false)?;
-                Ok(true)
+                self.stand_at_log(&partitions, false)
             }
             Step::Revoked => {
                 self.drop_open();
-                self.reader.release()?;
-                Ok(true)
+                self.reader.release()
             }
-            Step::Read if self.chunk.is_empty() => Ok(false),
+            Step::Read if self.chunk.is_empty() => Ok(()),
             Step::Read => {
                 self.backoff.reset();
-                self.validate_chunk().map(|()| true)
+                self.validate_chunk()
             }
-        }
-    }
-
-    fn wait(&self, targets: Option<&Targets>) -> Duration {
-        let until_trigger = self.opened_at.map_or(POLL_WAIT, |opened| {
-            self.options.trigger.saturating_sub(self.clock.instant().duration_since(opened))
-        });
-        match targets {
-            Some(targets) if self.at_targets(targets) => Duration::ZERO,
-            _ => until_trigger.min(POLL_WAIT),
         }
     }
 
@@ -333,10 +340,16 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     }
 
     fn after_read_error(&mut self, error: Error) -> Result<()> {
-        if error.kind() == Kind::DataLoss && !self.options.fail_on_data_loss {
-            tracing::error!(target: "foodstream::consumer", "{}; going on as failOnDataLoss is false", error.report());
-            self.drop_open();
+        if error.kind() == Kind::DataLoss {
+            // What was read before the gap is not lost with it.
+            if self.reader.has_moved() {
+                self.hand_over()?;
+            }
             self.settle()?;
+            if self.options.fail_on_data_loss {
+                return Err(error);
+            }
+            tracing::error!(target: "foodstream::consumer", "{}; going on as failOnDataLoss is false", error.report());
             let assigned = self.reader.assigned();
             return self.stand_at_log(&assigned, true);
         }
@@ -356,66 +369,22 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         }
         let waited = self.opened_at.map(|opened| self.clock.instant().duration_since(opened));
         match waited {
-            Some(waited) => waited >= self.options.trigger || targets.is_some_and(|targets| self.at_targets(targets)),
+            Some(waited) => waited >= self.options.trigger || targets.is_some_and(|targets| self.completes(targets)),
             None => self.reader.at_end(),
         }
     }
 
-    /// Every assigned partition was read up to its target.
-    fn at_targets(&self, targets: &Targets) -> bool {
-        self.reader.positions().iter().all(|at| targets.get(&at.partition).is_none_or(|&target| at.offset >= target))
-    }
-
-    /// The log, whoever wrote it, has reached all targets (C3).
-    fn reached(&mut self, targets: &Targets, watch: &mut Watch) -> Result<bool> {
-        let now = self.clock.instant();
-        if !self.writer.in_flight() && now.duration_since(watch.looked) >= HEAD_EVERY {
-            watch.looked = now;
-            self.look_at_log(watch)?;
-        }
-        let missing = targets.iter().find(|&(partition, &target)| {
-            target > 0 && self.head.positions.get(partition).is_none_or(|&position| position < target)
-        });
-        let Some((&partition, &target)) = missing else { return Ok(true) };
-        if now.duration_since(watch.last_moved) < self.options.once_wait {
-            return Ok(false);
-        }
-        let position = self.head.positions.get(&partition).copied().unwrap_or(0);
-        let topic = &self.options.topic.name;
-        let waited = self.options.once_wait.as_secs();
-        let holder = if self.reader.assigned().contains(&partition) {
-            "an open transaction of a producer holds the rest back"
-        } else {
-            "another member of the consumer group holds the partition, or the group gives it to nobody"
-        };
-        let message =
-            format!("nothing moved for {waited} s: {topic}/{partition} stands at {position} of {target}; {holder}");
-        Err(Error::new(Kind::Broker, message).retriable())
-    }
-
-    fn look_at_log(&mut self, watch: &mut Watch) -> Result<()> {
-        if let Some(head) = self.writer.head()?
-            && head.number != self.head.number
-        {
-            watch.moved(self.clock.instant());
-            self.done.commit = Some(head.number);
-            self.head = head;
-        }
-        Ok(())
-    }
-
-    /// Closes the open batch and gives it to the writer, after the one before has its outcome.
-    /// False when that outcome voided it.
-    fn hand_over(&mut self) -> Result<bool> {
+    /// Closes the open batch and gives it to the writer, after the one before has its outcome; unless that
+    /// outcome voided it.
+    fn hand_over(&mut self) -> Result<()> {
         if let Some(outcome) = self.writer.outcome()?
             && !self.take_outcome(outcome)?
         {
-            return Ok(false);
+            return Ok(());
         }
         self.check_topic()?;
         let batch = self.cut()?;
-        self.writer.submit(batch)?;
-        Ok(true)
+        self.writer.submit(batch)
     }
 
     fn cut(&mut self) -> Result<MicroBatch> {
@@ -475,7 +444,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
 
     fn note_commit(&mut self, done: Done) -> Result<()> {
         self.head = done.head.clone();
-        self.done.batches += 1;
+        self.done.batches += u64::from(done.staged.counts.input > 0);
         self.done.files += done.staged.files.len() as u64;
         self.done.counts.input += done.staged.counts.input;
         self.done.counts.accepted += done.staged.counts.accepted;
@@ -487,22 +456,5 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             tracing::debug!(target: "foodstream::consumer", "group offsets were not published: {}", error.report());
         }
         Ok(())
-    }
-}
-
-/// When a bounded run last saw anything move, and when it last looked at the log.
-#[derive(Debug)]
-struct Watch {
-    last_moved: Instant,
-    looked: Instant,
-}
-
-impl Watch {
-    fn new(now: Instant) -> Self {
-        Watch { last_moved: now, looked: now }
-    }
-
-    fn moved(&mut self, now: Instant) {
-        self.last_moved = now;
     }
 }

@@ -1,10 +1,13 @@
 //! Where reading starts: the commit log's positions, checked against the topic as it is now (C1).
 
+use std::collections::BTreeMap;
+
 use crate::broker::{Bounds, Cluster, GroupConsumer, TopicDescription};
 use crate::config::StartingOffsets;
 use crate::error::{Error, Kind, Result};
 use crate::lake::Head;
 use crate::model::{OffsetRange, PartitionOffset};
+use crate::pipeline::retry::{Backoff, until_ok};
 
 use super::writer::Writer;
 use super::{Ingest, Options};
@@ -64,12 +67,49 @@ fn starts(cluster: &mut impl Cluster, options: &Options) -> Result<Vec<Partition
         StartingOffsets::Earliest => each(&|bound| bound.earliest),
         StartingOffsets::Latest => each(&|bound| bound.end),
         StartingOffsets::TimestampMs(moment) => cluster.offsets_at(topic, *moment)?,
-        StartingOffsets::Explicit(offsets) => each(&|bound| match offsets.get(&bound.partition) {
-            None | Some(&SPARK_EARLIEST) => bound.earliest,
-            Some(&SPARK_LATEST) => bound.end,
-            Some(&offset) => offset,
-        }),
+        StartingOffsets::Explicit(offsets) => {
+            check_explicit(topic, offsets, &bounds)?;
+            each(&|bound| match offsets.get(&bound.partition) {
+                None | Some(&SPARK_EARLIEST) => bound.earliest,
+                Some(&SPARK_LATEST) => bound.end,
+                Some(&offset) => offset,
+            })
+        }
     })
+}
+
+/// Commit 0 keeps the starts for good, so they must be offsets that the topic has.
+fn check_explicit(topic: &str, offsets: &BTreeMap<i32, i64>, bounds: &[Bounds]) -> Result<()> {
+    for (&partition, &offset) in offsets {
+        let Some(bound) = bounds.iter().find(|bound| bound.partition == partition) else {
+            let message = format!("consumer.startingOffsets names partition {partition}, which {topic} does not have");
+            return Err(Error::config(message));
+        };
+        let symbolic = matches!(offset, SPARK_EARLIEST | SPARK_LATEST);
+        if !symbolic && !(bound.earliest..=bound.end).contains(&offset) {
+            return Err(Error::config(format!(
+                "consumer.startingOffsets says {offset} for {topic}/{partition}, which holds {} to {}; -2 is the \
+                 earliest, -1 the latest",
+                bound.earliest, bound.end
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A partition that ends before the lake's position is not the one the lake was made from.
+pub(super) fn refuse_truncated(topic: &str, bound: &Bounds, committed: i64) -> Result<()> {
+    let Bounds { partition, end, .. } = bound;
+    if committed <= *end {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::DataLoss,
+        format!(
+            "{topic}/{partition} ends at {end}, before the lake's position {committed}: the broker lost offsets \
+             [{end}, {committed}), and new records would take their numbers"
+        ),
+    ))
 }
 
 impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
@@ -82,10 +122,9 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             return if seek { Ok(()) } else { self.reader.start(&[]) };
         }
         let stop = self.stop.clone();
-        let backoff = super::Backoff::new(&self.options.retry, self.bounded);
-        let (topic, bounds) = super::super::retry::until_ok(backoff, &stop, || {
-            Ok((self.describe_topic()?, self.cluster.bounds(&self.options.topic.name)?))
-        })?;
+        let backoff = Backoff::new(&self.options.retry, self.bounded);
+        let (topic, bounds) =
+            until_ok(backoff, &stop, || Ok((self.describe_topic()?, self.cluster.bounds(&self.options.topic.name)?)))?;
         same_topic(&topic, &self.head)?;
         let mut positions = Vec::with_capacity(partitions.len());
         let mut lost = Vec::new();
@@ -117,16 +156,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         }
         let topic = &self.options.topic.name;
         let partition = bound.partition;
-        if committed > bound.end {
-            return Err(Error::new(
-                Kind::DataLoss,
-                format!(
-                    "{topic}/{partition} ends at {}, before the lake's position {committed}: the broker lost offsets \
-                     [{}, {committed}), and new records would take their numbers",
-                    bound.end, bound.end
-                ),
-            ));
-        }
+        refuse_truncated(topic, bound, committed)?;
         let error = format!(
             "{topic}/{partition} starts at {}: offsets [{committed}, {}) were deleted before they were read",
             bound.earliest, bound.earliest
@@ -141,14 +171,19 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
 
     /// Before each commit the topic must still be the one the lake was founded on.
     pub(super) fn check_topic(&mut self) -> Result<()> {
-        let stop = self.stop.clone();
-        let backoff = super::Backoff::new(&self.options.retry, self.bounded);
-        match super::super::retry::until_ok(backoff, &stop, || self.describe_topic()) {
-            Ok(topic) => same_topic(&topic, &self.head),
-            // On a stop while Kafka is away the batch is still sound: the topic was checked at its assignment.
-            Err(error) if error.kind() == Kind::Interrupted => Ok(()),
-            Err(error) => Err(error),
-        }
+        let topic = match self.describe_topic() {
+            Err(error) if error.is_retriable() => {
+                let stop = self.stop.clone();
+                let backoff = Backoff::new(&self.options.retry, self.bounded);
+                match until_ok(backoff, &stop, || self.describe_topic()) {
+                    // On a stop while Kafka is away the batch is still sound: the topic was checked at its assignment.
+                    Err(error) if error.kind() == Kind::Interrupted => return Ok(()),
+                    described => described,
+                }
+            }
+            described => described,
+        };
+        same_topic(&topic?, &self.head)
     }
 
     fn describe_topic(&mut self) -> Result<TopicDescription> {
