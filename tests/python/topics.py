@@ -6,6 +6,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from foodstream._stack import process
 
 TIMEOUT_SEC = 30.0
 
@@ -22,6 +23,13 @@ def create(brokers: str, topic: str, partitions: int = 1, **config: str) -> None
     admin = AdminClient(_client(brokers))  # its answers end with it
     for created in admin.create_topics([NewTopic(topic, partitions, 1, config=config)]).values():
         created.result(TIMEOUT_SEC)
+
+
+def delete(brokers: str, topic: str) -> None:
+    admin = AdminClient(_client(brokers))
+    for deleted in admin.delete_topics([topic]).values():
+        deleted.result(TIMEOUT_SEC)
+    assert process.wait_until(lambda: topic not in names(brokers), TIMEOUT_SEC)
 
 
 def names(brokers: str) -> set[str]:
