@@ -1,4 +1,4 @@
-"""Wrong configuration, wrong services, wrong folders: a clear last line, the right exit code, no trace, no secret, nothing lost."""
+"""Wrong configuration, services, folders: a clear last line, the right exit code, no trace, no secret, nothing lost."""
 
 import json
 import shutil
@@ -209,7 +209,9 @@ def standby(tmp_path: Path) -> Iterator[Postgres]:
     server.stop()
 
 
-def test_a_standby_is_refused_since_it_does_not_show_the_primarys_transactions(pipeline: Any, standby: Postgres) -> None:
+def test_a_standby_is_refused_since_it_does_not_show_the_primarys_transactions(
+    pipeline: Any, standby: Postgres
+) -> None:
     pipeline.config["postgres"].update(port=standby.port, user="postgres", db="postgres")
     refused(pipeline, "producer", "--once", expect=FAILURE, says=["standby", "primary"])
     assert nothing_was_written(pipeline)
@@ -235,7 +237,9 @@ def test_a_state_file_that_is_damaged_or_ahead_stops_the_producer_and_offers_a_w
     good = pipeline.state_file.read_text(encoding="utf-8")
     pipeline.run("insert-orders")
     pipeline.state_file.write_text(content, encoding="utf-8")
-    line = refused(pipeline, "producer", "--once", expect=FAILURE, says=[says, str(pipeline.state_file), "--start-from"])
+    line = refused(
+        pipeline, "producer", "--once", expect=FAILURE, says=[says, str(pipeline.state_file), "--start-from"]
+    )
     assert PASSWORD not in line
     assert pipeline.state_file.read_text(encoding="utf-8") == content
     # Restored, or accepted knowingly, nothing is missing and nothing comes twice.
