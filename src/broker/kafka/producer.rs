@@ -223,7 +223,7 @@ impl TransactionalProducer for KafkaProducer {
             return Ok(());
         }
         let deadline = Instant::now() + timeout;
-        self.handle.flush(SETTLE_BEFORE_ABORT.min(timeout));
+        self.handle.flush(SETTLE_BEFORE_ABORT.min(timeout / 2));
         // Drops what waits to be sent, too.
         let aborted = self.handle.abort_transaction(deadline.saturating_duration_since(Instant::now()));
         // What failed belonged to the transaction that is gone.
