@@ -193,7 +193,10 @@ impl HorizonState {
                     margin.as_secs_f64()
                 ));
             }
-            return Ok((Some(clock_us - micros(margin)), holder));
+            // What is visible counts all the same: the margin stands in for the hidden sessions only.
+            let visible = activity.oldest.as_ref().map(|oldest| oldest.start_us - self.margin_us());
+            let late = clock_us - micros(margin);
+            return Ok((Some(visible.map_or(late, |start_us| late.min(start_us))), holder));
         }
         self.weakness_said = false;
         let Some(oldest) = &activity.oldest else { return Ok((Some(clock_us - self.margin_us()), None)) };

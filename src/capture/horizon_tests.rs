@@ -139,6 +139,13 @@ fn h6_with_a_margin_the_horizon_follows_at_that_distance_and_says_that_it_promis
 }
 
 #[test]
+fn h6_with_a_margin_a_visible_transaction_still_holds_the_horizon() {
+    let mut state = delayed(60);
+    let both = Activity { oldest: with_oldest(100 * SECOND, 30 * SECOND).oldest, ..with_hidden(100 * SECOND) };
+    assert_eq!(state.advance(&both, &[]).unwrap().w_us, Some(30 * SECOND - MARGIN));
+}
+
+#[test]
 fn h9_an_old_holder_is_named_once_a_minute() {
     let mut state = state();
     let mut named = Vec::new();
