@@ -120,6 +120,7 @@ impl Lake for MemoryLake {
             ranges: batch.ranges.clone(),
             counts: batch.counts,
             totals: batch.totals.clone(),
+            lost: batch.lost.clone(),
             files: files.collect(),
         };
         self.lock().staged.insert(id, batch.clone());

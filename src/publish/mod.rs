@@ -272,9 +272,10 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
             self.record.start = start.first.to_string();
             self.commit_start()?;
         }
-        // The file must not contradict a position that was named, or accepted against it: it would at the next start.
-        if start.origin == StartOrigin::Flag || self.options.adopt {
-            self.write_state_file(start.cursor)?;
+        // The file follows also a commit whose answer was lost, and a position that was named or accepted against it:
+        // the next start would take it for a contradiction.
+        if start.origin != StartOrigin::Default {
+            self.mend_state_file(start.cursor)?;
         }
         Ok(start)
     }
@@ -309,6 +310,11 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
                 Err(uncommitted.error)
             }
         }
+    }
+
+    fn mend_state_file(&self, cursor: Cursor) -> Result<()> {
+        let agrees = |path| state_file::read(path).is_ok_and(|written| written == Some(cursor));
+        if self.options.state_file.as_deref().is_some_and(agrees) { Ok(()) } else { self.write_state_file(cursor) }
     }
 
     fn write_state_file(&self, cursor: Cursor) -> Result<()> {

@@ -12,6 +12,9 @@
 mod report;
 mod sender;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,12 +23,13 @@ use crate::clock::Clock;
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ChangeBatch, Cursor};
-use crate::publish::Start;
+use crate::publish::{CommitInfo, Start};
 
 use super::progress::{Published, Reports};
 use super::retry::Backoff;
 use super::shutdown::Stop;
 use report::Lines;
+use sender::Receipt;
 pub use sender::Sender;
 
 /// A bounded run asks again this soon while it waits for the horizon to pass.
@@ -79,8 +83,14 @@ pub struct Replicate<S> {
     read_to: Cursor,
     /// The open transaction: rows in it, when it began, the page that ended it last.
     open: Option<Open>,
+    /// Rows on their way into the send queue while the next page is read.
+    sending: Option<Receipt>,
     spare: Vec<ChangeBatch>,
     backoff: Backoff,
+    /// Rows of the whole pipeline up to the last position known: tells what an unclear commit was.
+    rows_published: u64,
+    /// A call ended by an error: source and producer stand nowhere until the position is read back.
+    astray: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +99,14 @@ struct Open {
     since: Instant,
     horizon_us: i64,
     snapshot_xmin: u64,
+}
+
+/// Where a failure came from decides what is still certain.
+enum Failure {
+    /// The open transaction is whole, up to the last page handed on.
+    Source(Error),
+    /// The open transaction is gone, and perhaps committed.
+    Sink(Error),
 }
 
 impl<S: BoundedSource> Replicate<S> {
@@ -115,7 +133,10 @@ impl<S: BoundedSource> Replicate<S> {
             done: Published { cursor: Some(start.cursor), ..Published::default() },
             read_to: start.cursor,
             open: None,
+            sending: None,
             spare: Vec::new(),
+            rows_published: start.rows_published,
+            astray: false,
         }
     }
 
@@ -133,11 +154,7 @@ impl<S: BoundedSource> Replicate<S> {
         let before = self.done.clone();
         self.backoff = Backoff::new(&self.options.retry, bounds.once);
         let result = self.run_until(bounds, begun).await;
-        if result.is_err() {
-            let _ = self.sender.abort().await;
-            self.open = None;
-        }
-        result?;
+        self.leave(result).await?;
         Ok(Published {
             rows: self.done.rows - before.rows,
             transactions: self.done.transactions - before.transactions,
@@ -150,32 +167,65 @@ impl<S: BoundedSource> Replicate<S> {
     /// One page, published and committed; the number of its rows.
     pub async fn poll(&mut self) -> Result<u64> {
         let before = self.done.rows;
-        if self.page_or_recover(self.options.batch_limit).await?.is_some() {
-            self.commit_or_recover().await?;
-        }
+        let result = self.poll_once().await;
+        self.leave(result).await?;
         Ok(self.done.rows - before)
     }
 
+    async fn poll_once(&mut self) -> Result<()> {
+        self.find_the_way().await?;
+        if self.page_or_recover(self.options.batch_limit).await?.is_some() {
+            self.commit_or_recover().await?;
+        }
+        Ok(())
+    }
+
+    /// After an error nothing of the open transaction is kept, and the next call reads the position back. A stop is
+    /// no error.
+    async fn leave(&mut self, result: Result<()>) -> Result<()> {
+        match result {
+            Err(error) if error.kind() == Kind::Interrupted => Ok(()),
+            Err(error) => {
+                self.sending = None;
+                self.open = None;
+                self.astray = true;
+                let _ = self.sender.abort().await;
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    async fn find_the_way(&mut self) -> Result<()> {
+        if self.astray { self.recover().await } else { Ok(()) }
+    }
+
     async fn run_until(&mut self, bounds: Bounds, begun: Instant) -> Result<()> {
+        self.find_the_way().await?;
         self.lines.started(self.options.poll_interval);
         let goal = if bounds.once { Some(self.server_clock().await?) } else { None };
         let first_row = self.done.rows;
         let mut limit = self.options.batch_limit;
         loop {
-            let now = self.clock.instant();
-            let over = bounds.timeout.is_some_and(|limit| now.duration_since(begun) >= limit);
-            let enough = bounds.max_rows.is_some_and(|max| self.pending_total() - first_row >= max);
-            if self.stop.is_requested() || over || enough {
-                return self.commit_or_recover().await;
+            let elapsed = self.clock.instant().duration_since(begun);
+            let over = bounds.timeout.is_some_and(|limit| elapsed >= limit);
+            let left = bounds.max_rows.map(|max| max.saturating_sub(self.pending_total() - first_row));
+            if self.stop.is_requested() || over {
+                return self.commit_or_recover().await.map(|_| ());
             }
-            let capped = bounds.max_rows.map_or(limit, |max| {
-                limit.min(u32::try_from(max - (self.pending_total() - first_row)).unwrap_or(u32::MAX))
-            });
-            let Some(page) = self.page_or_recover(capped).await? else { continue };
+            if left == Some(0) {
+                // Rows of a commit that failed are not among those asked for: they are read again.
+                if self.commit_or_recover().await? {
+                    return Ok(());
+                }
+                continue;
+            }
+            let capped = self.room().min(u64::from(limit)).min(left.unwrap_or(u64::MAX));
+            let Some(page) = self.page_or_recover(u32::try_from(capped).unwrap_or(limit)).await? else { continue };
             // A backlog is read in larger pages: a transaction's worth instead of a poll's.
             limit = if page.full { self.options.transaction_max_rows.max(limit) } else { self.options.batch_limit };
-            if !page.full || self.transaction_is_due() {
-                self.commit_or_recover().await?;
+            if (!page.full || self.transaction_is_due()) && !self.commit_or_recover().await? {
+                continue;
             }
             if page.full {
                 continue;
@@ -186,11 +236,18 @@ impl<S: BoundedSource> Replicate<S> {
                 }
                 self.check_once_wait(begun)?;
             }
-            let pause =
-                if bounds.once { ONCE_POLL.min(self.options.poll_interval) } else { self.options.poll_interval };
+            let interval = self.options.poll_interval;
+            let pause = if bounds.once { ONCE_POLL.min(interval) } else { interval };
+            let pause = bounds.timeout.map_or(pause, |limit| pause.min(limit.saturating_sub(elapsed)));
             self.lines.sleeping(page.rows, pause);
             self.stop.sleep(pause).await;
         }
+    }
+
+    /// Rows that the open transaction may still take: it never holds more than it is allowed, or one poll's page.
+    fn room(&self) -> u64 {
+        let most = u64::from(self.options.transaction_max_rows.max(self.options.batch_limit));
+        most.saturating_sub(self.open.map_or(0, |open| open.rows)).max(1)
     }
 
     fn pending_total(&self) -> u64 {
@@ -219,6 +276,7 @@ impl<S: BoundedSource> Replicate<S> {
 
     async fn server_clock(&mut self) -> Result<i64> {
         loop {
+            self.stop.check()?;
             match self.source.server_clock_us().await {
                 Ok(clock) => return Ok(clock),
                 Err(error) => self.pause_after(error).await?,
@@ -229,15 +287,12 @@ impl<S: BoundedSource> Replicate<S> {
     /// One page into the open transaction. `None` after a failure that was waited for.
     async fn page_or_recover(&mut self, limit: u32) -> Result<Option<Page>> {
         match self.page(limit).await {
-            Ok(page) => {
-                self.backoff.reset();
-                Ok(Some(page))
-            }
-            Err(error) => self.recover_from(error).await.map(|()| None),
+            Ok(page) => Ok(Some(page)),
+            Err(failure) => self.recover_from(failure).await.map(|()| None),
         }
     }
 
-    async fn page(&mut self, limit: u32) -> Result<Page> {
+    async fn page(&mut self, limit: u32) -> Result<Page, Failure> {
         let mut batch = self.spare.pop().unwrap_or_default();
         batch.clear();
         self.done.polls += 1;
@@ -245,22 +300,16 @@ impl<S: BoundedSource> Replicate<S> {
         let result = self.read_page(limit, &mut batch).await;
         // Rows read before a failure are read again: their position was never handed on.
         let page = match result {
-            Ok(page) => page,
-            Err(error) => {
+            Ok(page) if page.rows > 0 => page,
+            other => {
                 self.spare.push(batch);
-                return Err(error);
+                return other;
             }
         };
-        if page.rows == 0 {
-            self.spare.push(batch);
-            return Ok(page);
-        }
-        let end = batch.end.ok_or_else(|| Error::bug("a page with rows has no end position"))?;
+        let end = batch.end.ok_or_else(|| Failure::Sink(Error::bug("a page with rows has no end position")))?;
         self.lines.fetched(page.rows);
-        let receipt = self.sender.append(batch).await?;
-        let (batch, sent) = receipt.buffer().await?;
-        self.spare.push(batch);
-        sent?;
+        sent(&mut self.sending, &mut self.spare).await.map_err(Failure::Sink)?;
+        self.sending = Some(self.sender.append(batch).await.map_err(Failure::Sink)?);
         self.read_to = end;
         let since = self.open.map_or_else(|| self.clock.instant(), |open| open.since);
         self.open = Some(Open {
@@ -273,46 +322,60 @@ impl<S: BoundedSource> Replicate<S> {
     }
 
     /// Reads a page; when an open transaction grows old meanwhile, it is committed first (K1).
-    async fn read_page(&mut self, limit: u32, batch: &mut ChangeBatch) -> Result<Page> {
+    async fn read_page(&mut self, limit: u32, batch: &mut ChangeBatch) -> Result<Page, Failure> {
         let Some(open) = self.open else {
             let stop = self.stop.clone();
             return tokio::select! {
-                page = self.source.next_page(limit, batch) => page,
-                () = stop.requested() => Err(Error::interrupted()),
+                page = self.source.next_page(limit, batch) => page.map_err(Failure::Source),
+                () = stop.requested() => Err(Failure::Source(Error::interrupted())),
             };
         };
         let age = self.clock.instant().duration_since(open.since);
         let left = self.options.transaction_max.saturating_sub(age);
+        let stop = self.stop.clone();
         let (result, committed) = {
             let page = self.source.next_page(limit, batch);
             tokio::pin!(page);
             tokio::select! {
-                page = &mut page => return page,
+                page = &mut page => return page.map_err(Failure::Source),
+                () = stop.requested() => return Err(Failure::Source(Error::interrupted())),
                 () = tokio::time::sleep(left) => {}
             }
-            let committed = self.sender.commit(open.horizon_us, open.snapshot_xmin).await;
-            (page.await, committed)
+            let committed = commit(&self.sender, &mut self.sending, &mut self.spare, open).await;
+            let result = tokio::select! {
+                page = page => page,
+                () = stop.requested() => Err(Error::interrupted()),
+            };
+            (result, committed)
         };
-        self.note_commit(open, committed?);
-        result
+        self.open = None;
+        self.note_commit(open, committed.map_err(Failure::Sink)?);
+        result.map_err(Failure::Source)
     }
 
-    async fn commit_or_recover(&mut self) -> Result<()> {
+    /// False when the commit failed and the position was read back: what was read since is read again.
+    async fn commit_or_recover(&mut self) -> Result<bool> {
         match self.commit().await {
-            Ok(()) => Ok(()),
-            Err(error) => self.recover_from(error).await,
+            Ok(()) => {
+                // Both sides work: a page alone says nothing about the broker.
+                self.backoff.reset();
+                Ok(true)
+            }
+            Err(error) => self.recover_from(Failure::Sink(error)).await.map(|()| false),
         }
     }
 
     async fn commit(&mut self) -> Result<()> {
-        let Some(open) = self.open else { return Ok(()) };
-        let info = self.sender.commit(open.horizon_us, open.snapshot_xmin).await?;
-        self.note_commit(open, info);
+        // Whatever comes of it, it is not open any more.
+        if let Some(open) = self.open.take() {
+            let info = commit(&self.sender, &mut self.sending, &mut self.spare, open).await?;
+            self.note_commit(open, info);
+        }
         Ok(())
     }
 
-    fn note_commit(&mut self, open: Open, info: crate::publish::CommitInfo) {
-        self.open = None;
+    fn note_commit(&mut self, open: Open, info: CommitInfo) {
+        self.rows_published = info.rows_published;
         self.done.rows += open.rows;
         self.done.transactions += 1;
         self.done.cursor = Some(info.cursor);
@@ -327,45 +390,60 @@ impl<S: BoundedSource> Replicate<S> {
     }
 
     /// After a failure on either side: what is certain stays, what is unclear is read back (K5).
-    async fn recover_from(&mut self, mut error: Error) -> Result<()> {
-        if error.kind() == Kind::Source {
-            // The open transaction holds whole rows up to `read_to`: it must not stay open while the table is away.
-            match self.commit().await {
-                Ok(()) => {
-                    self.source.seek(self.read_to);
-                    return self.pause_after(error).await;
+    async fn recover_from(&mut self, failure: Failure) -> Result<()> {
+        match failure {
+            Failure::Source(error) if error.kind() == Kind::Interrupted => Ok(()),
+            Failure::Source(error) => {
+                // The open transaction must not stay open while the table is away.
+                match self.commit().await {
+                    Ok(()) => self.source.seek(self.read_to),
+                    Err(on_commit) => self.recover_sink(on_commit).await?,
                 }
-                Err(on_commit) => error = on_commit,
+                self.pause_after(error).await
             }
+            Failure::Sink(error) => self.recover_sink(error).await,
         }
-        match error.kind() {
-            Kind::Interrupted => return Ok(()),
-            Kind::Broker | Kind::Fenced => {}
-            _ => return Err(error),
-        }
-        if error.kind() == Kind::Broker && !error.is_retriable() {
-            return Err(error);
-        }
-        if error.kind() == Kind::Broker {
-            self.pause_after(error).await?;
-        } else {
+    }
+
+    async fn recover_sink(&mut self, error: Error) -> Result<()> {
+        if error.kind() == Kind::Fenced {
             let jitter = u64::from(uuid::Uuid::new_v4().as_fields().0) % FENCE_JITTER_MS;
             self.stop.sleep(Duration::from_millis(jitter)).await;
+        } else {
+            self.pause_after(error).await?;
         }
+        self.recover().await
+    }
+
+    /// Reads the position back and goes on from there. A stop leaves that to the next call, or the next start.
+    async fn recover(&mut self) -> Result<()> {
+        self.sending = None;
+        self.open = None;
+        self.astray = true;
         loop {
-            self.open = None;
+            self.stop.check()?;
             match self.sender.recover().await {
                 Ok(start) => {
-                    self.source.seek(start.cursor);
-                    self.read_to = start.cursor;
-                    self.done.cursor = Some(start.cursor);
+                    self.stand_at(&start);
                     return Ok(());
                 }
                 Err(error) => self.pause_after(error).await?,
             }
-            if self.stop.is_requested() {
-                return Ok(());
-            }
+        }
+    }
+
+    /// A commit that looked failed and was not shows in the rows that the position counts.
+    fn stand_at(&mut self, start: &Start) {
+        self.astray = false;
+        self.source.seek(start.cursor);
+        self.read_to = start.cursor;
+        self.done.cursor = Some(start.cursor);
+        let found = start.rows_published.saturating_sub(self.rows_published);
+        self.rows_published = start.rows_published;
+        if found > 0 {
+            self.done.rows += found;
+            self.done.transactions += 1;
+            self.lines.committed(found, start.cursor);
         }
     }
 
@@ -374,4 +452,22 @@ impl<S: BoundedSource> Replicate<S> {
         self.stop.sleep(pause).await;
         Ok(())
     }
+}
+
+/// Waits until the rows under way are in the send queue.
+async fn sent(sending: &mut Option<Receipt>, spare: &mut Vec<ChangeBatch>) -> Result<()> {
+    let Some(receipt) = sending.take() else { return Ok(()) };
+    let (batch, sent) = receipt.buffer().await?;
+    spare.push(batch);
+    sent
+}
+
+async fn commit(
+    sender: &Sender,
+    sending: &mut Option<Receipt>,
+    spare: &mut Vec<ChangeBatch>,
+    open: Open,
+) -> Result<CommitInfo> {
+    sent(sending, spare).await?;
+    sender.commit(open.horizon_us, open.snapshot_xmin).await
 }
