@@ -7,7 +7,7 @@ The work is done by the Rust core (``foodstream._core``); these names are its Py
 
     with foodstream.Consumer("configs/orders_stream.yml", available_now=True) as consumer:
         for batch in consumer:
-            ...  # batch.accepted is an Arrow stream; asking for the next batch commits this one
+            ...  # batch.accepted is in Arrow form; asking for the next batch commits this one
 
     print(foodstream.verify_pipeline("configs/orders_stream.yml"))
 
@@ -21,15 +21,18 @@ if TYPE_CHECKING:
     from foodstream._core import (
         Batch,
         BrokerError,
+        Config,
         ConfigError,
         Consumer,
         DataLossError,
         FencedError,
         FoodstreamError,
         LakeError,
+        LakeProgress,
         Producer,
         Progress,
         Report,
+        Rows,
         SchemaError,
         SourceError,
         __version__,
@@ -41,15 +44,18 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch",
     "BrokerError",
+    "Config",
     "ConfigError",
     "Consumer",
     "DataLossError",
     "FencedError",
     "FoodstreamError",
     "LakeError",
+    "LakeProgress",
     "Producer",
     "Progress",
     "Report",
+    "Rows",
     "SchemaError",
     "SourceError",
     "__version__",

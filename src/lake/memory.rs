@@ -118,6 +118,7 @@ impl Lake for MemoryLake {
         let staged = Staged {
             batch: id.clone(),
             ranges: batch.ranges.clone(),
+            lost: batch.lost.clone(),
             counts: batch.counts,
             totals: batch.totals.clone(),
             lost: batch.lost.clone(),

@@ -73,7 +73,11 @@ pub async fn producer(
     let opened = tokio::task::spawn_blocking(move || {
         until_ok(backoff, &waiting, || {
             let cluster = KafkaCluster::new(&kafka)?;
-            let factory = Producers { kafka: kafka.clone(), transactional_id: transactional_id(&options.pipeline_id) };
+            let factory = Producers {
+                kafka: kafka.clone(),
+                transactional_id: transactional_id(&options.pipeline_id),
+                stop: waiting.clone(),
+            };
             Publisher::open(factory, cluster, options.clone())
         })
     });
@@ -191,16 +195,19 @@ fn topic_spec(kafka: &config::Kafka) -> TopicSpec {
 struct Producers {
     kafka: config::Kafka,
     transactional_id: String,
+    stop: Stop,
 }
 
 impl ProducerFactory for Producers {
     type Producer = KafkaProducer;
 
     fn create(&mut self) -> Result<KafkaProducer> {
-        match self.kafka.exactly_once {
+        let producer = match self.kafka.exactly_once {
             true => KafkaProducer::transactional(&self.kafka, &self.transactional_id),
             false => KafkaProducer::idempotent(&self.kafka),
-        }
+        }?;
+        let stop = self.stop.clone();
+        Ok(producer.impatient_when(move || stop.is_requested()))
     }
 }
 

@@ -10,6 +10,9 @@ use crate::error::{Error, Kind, Result};
 use crate::model::Cursor;
 use crate::model::position::parse_timestamp_us;
 
+/// Every program that writes such a file writes at least `2025-11-18 12:30:45`; less is what a crash left of it.
+const WHOLE_SECONDS: usize = 19;
+
 /// Reads a position in the documents' form, or the older ones: a bare timestamp, ISO or not.
 ///
 /// With a key, every row up to that pair is done; without one, every row up to and including the timestamp.
@@ -48,6 +51,7 @@ pub fn read(path: &Path) -> Result<Option<Cursor>> {
         }
     };
     let text = String::from_utf8_lossy(&bytes);
+    let text = text.trim();
     let place = || {
         format!(
             "the state file {} does not hold a position; restore it, delete it to start at \
@@ -55,10 +59,13 @@ pub fn read(path: &Path) -> Result<Option<Cursor>> {
             path.display()
         )
     };
-    if text.trim().is_empty() {
+    if text.is_empty() {
         return Err(Error::new(Kind::Source, format!("{} (it is empty)", place())));
     }
-    parse(&text).map(Some).map_err(|error| Error::new(Kind::Source, place()).because(error))
+    if text.len() < WHOLE_SECONDS {
+        return Err(Error::new(Kind::Source, format!("{} (`{text}` is cut off)", place())));
+    }
+    parse(text).map(Some).map_err(|error| Error::new(Kind::Source, place()).because(error))
 }
 
 /// Replaces the file: a reader sees the old line or the new one, also after a power cut.
@@ -107,7 +114,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.txt");
         assert_eq!(read(&path).unwrap(), None);
-        for text in ["", "\n", "2025-11-", "2025-11-18 12:00:00|", "garbage|1", "\u{0}\u{0}"] {
+        for text in [
+            "",
+            "\n",
+            "2025-11-",
+            "2025-11-1",
+            "2025-11-18",
+            "2025-11-18 12:30",
+            "2025-11-18 12:00:0",
+            "2025-11-18 12:00:00|",
+            "garbage|1",
+            "\u{0}\u{0}",
+        ] {
             fs::write(&path, text).unwrap();
             let error = read(&path).unwrap_err();
             assert!(error.to_string().contains("--start-from"), "{text:?}: {error}");

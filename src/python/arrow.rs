@@ -19,7 +19,7 @@ use crate::pipeline::{Stop, session};
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 
-/// Rows in memory or in files; they can be read any number of times.
+/// Rows in Arrow form; polars, pyarrow, duckdb and pandas take it as it is, any number of times.
 #[pyclass(frozen, module = "foodstream")]
 pub struct Rows {
     schema: SchemaRef,

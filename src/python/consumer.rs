@@ -23,6 +23,7 @@ use crate::pipeline::progress::{Ingested, Reports};
 
 type Session = Batches<KafkaGroupConsumer, KafkaCluster>;
 
+/// Consumes a topic into the lake, or hands its micro-batches to Python.
 #[pyclass(frozen, module = "foodstream")]
 pub struct Consumer {
     handle: Arc<Handle<Session>>,
@@ -57,6 +58,7 @@ impl Consumer {
         Ok(Consumer { handle, run, available_now })
     }
 
+    /// Consume into the lake until stop(), Ctrl-C or a limit.
     #[pyo3(signature = (*, available_now=false, once=false, max_batches=None, timeout=None))]
     fn run(
         &self,
@@ -96,24 +98,29 @@ impl Consumer {
         Ok(next.map(|(handed, lake, quarantine)| Batch { handed, lake, quarantine, handle: self.handle.clone() }))
     }
 
+    /// End the run or the loop in another thread after its commit; nothing if there is none.
     fn stop(&self) {
         self.handle.stop();
     }
 
+    /// Leave the group and let go of all connections. May be called again; anything else afterwards raises.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.close(py)
     }
 
+    /// What it is doing: `message` is idle, running, stopping or closed.
     #[getter]
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.handle.status(py)
     }
 
+    /// The last commit, in the words of Spark's StreamingQueryProgress.
     #[getter]
     fn last_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.handle.last_progress(py)
     }
 
+    /// The last hundred commits.
     #[getter]
     fn recent_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.handle.recent_progress(py)
@@ -133,6 +140,7 @@ impl Consumer {
     }
 }
 
+/// A micro-batch: decoded and validated, not yet in the lake.
 #[pyclass(frozen, module = "foodstream")]
 pub struct Batch {
     handed: Handed,
@@ -143,27 +151,32 @@ pub struct Batch {
 
 #[pymethods]
 impl Batch {
+    /// Number of its commit, if no other worker commits before.
     #[getter]
     fn id(&self) -> u64 {
         self.handed.id
     }
 
+    /// Valid rows, in the lake's columns.
     #[getter]
     fn accepted(&self) -> Rows {
         let accepted = &self.handed.batch.accepted;
         Rows::held(self.lake.clone(), accepted.iter().map(|dated| dated.rows.clone()).collect())
     }
 
+    /// Rows that failed validation, with their reasons, their bytes and their position.
     #[getter]
     fn rejected(&self) -> Rows {
         Rows::held(self.quarantine.clone(), self.handed.batch.rejected.clone())
     }
 
+    /// Partition to (from, to), `to` not included.
     #[getter]
     fn offsets(&self) -> BTreeMap<i32, (i64, i64)> {
         self.handed.batch.ranges.iter().map(|range| (range.partition, (range.from, range.to))).collect()
     }
 
+    /// Write files, quarantine and offsets to the lake in one commit.
     fn commit(&self, py: Python<'_>) -> PyResult<bool> {
         let serial = self.handed.serial;
         // A consumer without a session has no open batch either.

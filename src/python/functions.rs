@@ -17,7 +17,7 @@ use crate::pipeline::Stop;
 use crate::tools::{self, InsertOptions};
 use crate::verify::{VerifyOptions, verify};
 
-/// One command. An exit code, or what Python is to run: its name and its options.
+/// Run one command; `argv[0]` is the program's name.
 #[pyfunction]
 pub fn main<'py>(py: Python<'py>, argv: Vec<String>) -> PyResult<Bound<'py, PyAny>> {
     match py.detach(|| cli::main(argv)) {
@@ -29,6 +29,7 @@ pub fn main<'py>(py: Python<'py>, argv: Vec<String>) -> PyResult<Bound<'py, PyAn
     }
 }
 
+/// Compare table, topic, lake and state by key and content; changes nothing.
 #[pyfunction]
 #[pyo3(signature = (config, *, overrides=None))]
 pub fn verify_pipeline(
@@ -43,7 +44,7 @@ pub fn verify_pipeline(
     Ok(Report::from(found))
 }
 
-/// The ids of the new orders.
+/// Insert generated orders into the table and return their keys.
 #[pyfunction]
 #[pyo3(signature = (config, *, count=5, overrides=None))]
 pub fn insert_test_orders<'py>(
@@ -66,6 +67,7 @@ pub fn insert_test_orders<'py>(
     convert::to_python(py, &Value::Array(ids.collect()))
 }
 
+/// Return the committed rows of a lake, named by its configuration or its folder.
 #[pyfunction]
 #[pyo3(signature = (source, *, date=None, overrides=None))]
 pub fn read(

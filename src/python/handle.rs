@@ -54,8 +54,10 @@ impl<S: Send + 'static> Handle<S> {
             return Ok(());
         }
         let slot = self.slot.clone();
-        let cleared = wait::for_work(py, &Stop::new(), move || Ok(slot.clear()))?;
-        cleared.map_err(|error| errors::raise(py, &error))
+        wait::for_result(py, &Stop::new(), move || {
+            slot.clear();
+            Ok(())
+        })
     }
 
     pub fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

@@ -19,6 +19,7 @@ use crate::pipeline::replicate::{Bounds, Replicate};
 
 type Session = Replicate<PollSource>;
 
+/// Polls a table and publishes its rows to a topic, each exactly once.
 #[pyclass(frozen, module = "foodstream")]
 pub struct Producer {
     handle: Handle<Session>,
@@ -53,6 +54,7 @@ impl Producer {
         Ok(Producer { handle, run })
     }
 
+    /// Publish until stop() or Ctrl-C; with once, until what is there now is published.
     #[pyo3(signature = (*, once=false, timeout=None, max_rows=None))]
     fn run(&self, py: Python<'_>, once: bool, timeout: Option<f64>, max_rows: Option<u64>) -> PyResult<Progress> {
         let timeout = timeout.map(|value| convert::seconds("timeout", value)).transpose()?;
@@ -62,30 +64,36 @@ impl Producer {
         errors::or_stopped(py, done, Published::default()).map(Progress::from)
     }
 
+    /// Read and publish one page; return the number of rows published.
     fn poll(&self, py: Python<'_>) -> PyResult<u64> {
         let work = |session: &mut Session| runtime::shared()?.block_on(session.poll());
         let done = self.handle.call(py, self.opener(true), work)?;
         errors::or_stopped(py, done, 0)
     }
 
+    /// End the run in another thread after what it is doing; nothing if there is none.
     fn stop(&self) {
         self.handle.stop();
     }
 
+    /// Let go of all connections. May be called again; anything else afterwards raises.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.handle.close(py)
     }
 
+    /// What it is doing: `message` is idle, running, stopping or closed.
     #[getter]
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.handle.status(py)
     }
 
+    /// The last transaction, in the words of Spark's StreamingQueryProgress.
     #[getter]
     fn last_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.handle.last_progress(py)
     }
 
+    /// The last hundred transactions.
     #[getter]
     fn recent_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.handle.recent_progress(py)

@@ -6,12 +6,13 @@ use pyo3::prelude::*;
 
 use crate::pipeline::progress::{Ingested, Published};
 
-/// A run of the producer.
+/// What a run of the producer has done.
 #[pyclass(frozen, get_all, module = "foodstream")]
 pub struct Progress {
     rows: u64,
     transactions: u64,
     polls: u64,
+    /// The last published position, `timestamp|key` as the state file holds it.
     cursor: Option<String>,
     seconds: f64,
 }
@@ -32,15 +33,18 @@ impl Progress {
     }
 }
 
-/// A run of the consumer.
+/// What a run of the consumer has done.
 #[pyclass(frozen, get_all, module = "foodstream")]
 pub struct LakeProgress {
+    /// Messages: accepted and rejected.
     rows: u64,
     accepted: u64,
     rejected: u64,
     batches: u64,
     files: u64,
+    /// Number of the log's last commit, whoever made it.
     commit: Option<u64>,
+    /// Partition to the next offset to read.
     offsets: BTreeMap<i32, i64>,
     seconds: f64,
 }

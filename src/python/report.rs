@@ -6,6 +6,7 @@ use serde_json::json;
 use super::convert;
 use crate::verify::Report as Found;
 
+/// What verify_pipeline found; true unless something was lost, repeated or altered.
 #[pyclass(frozen, module = "foodstream")]
 #[derive(Debug)]
 pub struct Report(Found);
@@ -18,21 +19,25 @@ impl From<Found> for Report {
 
 #[pymethods]
 impl Report {
+    /// A dict a section: status, name, summary, details.
     #[getter]
     fn checks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         convert::to_python(py, &json!(self.0.sections))
     }
 
+    /// Up to twenty keys that should be in the lake or the quarantine and are in neither.
     #[getter]
     fn missing(&self) -> Vec<String> {
         self.0.facts.missing.keys.clone()
     }
 
+    /// Every number of the comparison.
     #[getter]
     fn facts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         convert::to_python(py, &json!(self.0.facts))
     }
 
+    /// The report as `foodstream verify --report json` prints it.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         convert::to_python(py, &self.0.to_json())
     }

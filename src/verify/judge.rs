@@ -72,12 +72,29 @@ pub(super) struct Sighting {
     pub digest: u64,
 }
 
+/// Sightings by key: sorted and not hashed, since a table may be updated from its first row to its last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sightings(Vec<(Handle, Sighting)>);
+
+impl Sightings {
+    pub fn new(mut all: Vec<(Handle, Sighting)>) -> Sightings {
+        all.sort_unstable_by_key(|(handle, sighting)| (*handle, sighting.partition, sighting.offset));
+        Sightings(all)
+    }
+
+    fn of(&self, handle: Handle) -> &[(Handle, Sighting)] {
+        let start = self.0.partition_point(|(other, _)| *other < handle);
+        let rest = &self.0[start..];
+        &rest[..rest.partition_point(|(other, _)| *other == handle)]
+    }
+}
+
 /// What Kafka could be asked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Evidence {
     pub history: History,
     /// Every retained message whose key is a suspect's.
-    pub sightings: HashMap<Handle, Vec<Sighting>>,
+    pub sightings: Sightings,
     /// The lake's starting offsets by partition (commit 0); a partition that is missing starts at 0.
     pub starts: HashMap<i32, i64>,
     /// Kafka still has everything since the lake's start, and all of it was read: silence means "never published".
@@ -87,8 +104,8 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    fn sightings(&self, handle: Handle) -> &[Sighting] {
-        self.sightings.get(&handle).map_or(&[], Vec::as_slice)
+    fn sightings(&self, handle: Handle) -> &[(Handle, Sighting)] {
+        self.sightings.of(handle)
     }
 
     fn before_start(&self, sighting: &Sighting) -> bool {
@@ -101,7 +118,7 @@ pub(super) fn judge(suspects: &[Suspect], evidence: &Evidence, kind: KeyKind, fa
     for suspect in suspects {
         match suspect.doubt {
             Doubt::Absent => absent(suspect, evidence, kind, facts),
-            Doubt::Differs { table, held } => differs(suspect, table, held, evidence, kind, facts),
+            Doubt::Differs { held } => differs(suspect, held, evidence, kind, facts),
             Doubt::Gone { held, place } => gone(suspect, held, place, evidence, kind, facts),
         }
     }
@@ -114,7 +131,7 @@ fn written_after(snapshot: Option<u64>, xmin: u64) -> bool {
 fn absent(suspect: &Suspect, evidence: &Evidence, kind: KeyKind, facts: &mut Facts) {
     let key = suspect.handle.key(kind);
     let seen = evidence.sightings(suspect.handle);
-    if seen.iter().any(|sighting| !evidence.before_start(sighting)) {
+    if seen.iter().any(|(_, sighting)| !evidence.before_start(sighting)) {
         facts.missing.push(key);
     } else if !seen.is_empty() {
         facts.rows_skipped_by_start += 1;
@@ -130,16 +147,12 @@ fn absent(suspect: &Suspect, evidence: &Evidence, kind: KeyKind, facts: &mut Fac
     }
 }
 
-fn differs(suspect: &Suspect, table: u64, held: u64, evidence: &Evidence, kind: KeyKind, facts: &mut Facts) {
+fn differs(suspect: &Suspect, held: u64, evidence: &Evidence, kind: KeyKind, facts: &mut Facts) {
     let key = suspect.handle.key(kind);
     let seen = evidence.sightings(suspect.handle);
-    let held_as_sent = seen.iter().any(|sighting| sighting.digest == held);
-    let table_as_sent = seen.iter().any(|sighting| sighting.digest == table);
-    if (!seen.is_empty() && !held_as_sent) || (table_as_sent && !held_as_sent) {
-        return facts.altered.push(key);
-    }
-    if seen.is_empty() && evidence.complete {
-        // Held, yet nobody published it.
+    let held_as_sent = seen.iter().any(|(_, sighting)| sighting.digest == held);
+    // Not what was sent, or held although nobody sent it.
+    if !held_as_sent && (!seen.is_empty() || evidence.complete) {
         return facts.altered.push(key);
     }
     if written_after(evidence.history.last_snapshot(), suspect.xmin) {
@@ -158,7 +171,7 @@ fn differs(suspect: &Suspect, table: u64, held: u64, evidence: &Evidence, kind: 
 fn gone(suspect: &Suspect, held: u64, place: Place, evidence: &Evidence, kind: KeyKind, facts: &mut Facts) {
     let key = suspect.handle.key(kind);
     let seen = evidence.sightings(suspect.handle);
-    let faithful = seen.iter().any(|sighting| sighting.digest == held);
+    let faithful = seen.iter().any(|(_, sighting)| sighting.digest == held);
     match place {
         // A quarantined message without a row may be anybody's; it is a fault only if it is not what was sent.
         Place::Quarantine if faithful || (seen.is_empty() && !evidence.complete) => facts.foreign_messages += 1,

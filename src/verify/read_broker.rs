@@ -3,11 +3,11 @@
 //! Everything is read under read_committed at offsets given as numbers, without a group: no position moves. A range
 //! that a still open transaction holds back is read as far as it goes, and said to be incomplete.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::canon::{Canon, Forms, message_digest};
-use super::judge::{History, Mark, Sighting};
+use super::judge::{History, Mark, Sighting, Sightings};
 use super::ledger::{Handle, Holding, KeyKind, Place};
 use crate::broker::{Bounds, Cluster, TopicDescription};
 use crate::error::{Kind, Result};
@@ -133,31 +133,40 @@ pub(super) fn waiting(
     Ok(waiting)
 }
 
-/// Every retained message of the suspects, up to the given offsets; and whether nothing was left out.
+/// What `sightings` found.
+#[derive(Debug, Default)]
+pub(super) struct Sighted {
+    pub sightings: Sightings,
+    pub bounds: Vec<Bounds>,
+    /// Every range was read to its end.
+    pub complete: bool,
+}
+
+/// Every retained message of the suspects (sorted), up to the given offsets.
 pub(super) fn sightings(
     cluster: &mut dyn Cluster,
     topic: &str,
     until: &HashMap<i32, i64>,
-    suspects: &HashSet<Handle>,
+    suspects: &[Handle],
     forms: &Forms,
     kind: KeyKind,
-) -> Result<(HashMap<Handle, Vec<Sighting>>, Vec<Bounds>, bool)> {
+) -> Result<Sighted> {
     let bounds = cluster.bounds(topic)?;
-    let mut found: HashMap<Handle, Vec<Sighting>> = HashMap::new();
+    let mut found = Vec::new();
     let mut canon = Canon::default();
     let mut complete = true;
     for bound in &bounds {
         let until = until.get(&bound.partition).copied().unwrap_or(bound.earliest);
         let mut each = |message: Message<'_>| -> Result<()> {
             let handle = message.key.and_then(|key| kind.parse(key)).map(Handle::new);
-            if let Some(handle) = handle.filter(|handle| suspects.contains(handle)) {
+            if let Some(handle) = handle.filter(|handle| suspects.binary_search(handle).is_ok()) {
                 let digest = message_digest(forms, message.value, &mut canon);
                 let sighting = Sighting { partition: message.partition, offset: message.offset, digest };
-                found.entry(handle).or_default().push(sighting);
+                found.push((handle, sighting));
             }
             Ok(())
         };
         complete &= read_range(cluster, topic, bound.partition, (bound.earliest, until), &mut each)?;
     }
-    Ok((found, bounds, complete))
+    Ok(Sighted { sightings: Sightings::new(found), bounds, complete })
 }

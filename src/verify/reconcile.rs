@@ -45,7 +45,7 @@ pub(super) enum Doubt {
     /// In scope, held nowhere.
     Absent,
     /// Held, with this other content.
-    Differs { table: u64, held: u64 },
+    Differs { held: u64 },
     /// Held, and the table has no such key any more.
     Gone { held: u64, place: Place },
 }
@@ -107,7 +107,7 @@ impl Reconciler {
                 self.facts.foreign_messages += held.len() as u64 - 1;
                 self.count_held(home);
             }
-            _ => self.suspects.push(suspect(Doubt::Differs { table: row.digest, held: first.digest })),
+            _ => self.suspects.push(suspect(Doubt::Differs { held: first.digest })),
         }
     }
 

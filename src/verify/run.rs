@@ -1,6 +1,6 @@
 //! One verification from beginning to end: the order of reading, and who is asked what.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -149,7 +149,8 @@ impl<'a> Run<'a> {
             state_file: shown(settings.streaming.state_file.as_deref()),
             recent: if options.wants(Section::Postgres) { source.recent().await? } else { Vec::new() },
         };
-        let mut outlook = Outlook::default();
+        let exactly_once = settings.require_kafka()?.exactly_once;
+        let mut outlook = Outlook { at_least_once: !exactly_once, ..Outlook::default() };
         if let Some(complaint) = complaint {
             outlook.note(Section::StateFile, Status::Warning, complaint);
         }
@@ -194,7 +195,7 @@ impl<'a> Run<'a> {
     fn position(&self) -> Result<Option<Cursor>> {
         match &self.cursor.last {
             Some(record) => record.cursor().map(Some),
-            None if !self.settings.kafka.as_ref().is_none_or(|kafka| kafka.exactly_once) => Ok(self.state),
+            None if self.outlook.at_least_once => Ok(self.state),
             None => Ok(None),
         }
     }
@@ -213,8 +214,7 @@ impl<'a> Run<'a> {
                 format!("an open transaction holds the end of {cursor_topic}; the cursor may be older than shown");
             self.outlook.note(section, Status::Warning, text);
         }
-        let exactly_once = self.settings.kafka.as_ref().is_some_and(|kafka| kafka.exactly_once);
-        if exactly_once && self.cursor.last.is_none() && self.topic.has_messages() {
+        if !self.outlook.at_least_once && self.cursor.last.is_none() && self.topic.has_messages() {
             let text = format!(
                 "the topic has messages but {cursor_topic} holds no cursor; `foodstream producer` will hold the state \
                  file against them"
@@ -429,16 +429,18 @@ impl<'a> Run<'a> {
             .iter()
             .map(|lag| (lag.partition, lag.position.map_or(lag.end, |position| position.max(lag.end))))
             .collect();
-        let handles: HashSet<Handle> = suspects.iter().map(|suspect| suspect.handle).collect();
+        let mut handles: Vec<Handle> = suspects.iter().map(|suspect| suspect.handle).collect();
+        handles.sort_unstable();
         let (topic, forms, kind) = (self.topic_name(), Arc::clone(forms), self.source.kind);
-        let (sightings, bounds, whole) =
+        let sighted =
             ask(&self.cluster, move |cluster| read_broker::sightings(cluster, &topic, &until, &handles, &forms, kind))
                 .await?;
         let since_start =
             |partition: i32, earliest: i64| earliest <= evidence.starts.get(&partition).copied().unwrap_or(0);
-        evidence.complete =
-            whole && self.waiting_complete && bounds.iter().all(|bound| since_start(bound.partition, bound.earliest));
-        evidence.sightings = sightings;
+        evidence.complete = sighted.complete
+            && self.waiting_complete
+            && sighted.bounds.iter().all(|bound| since_start(bound.partition, bound.earliest));
+        evidence.sightings = sighted.sightings;
         Ok(evidence)
     }
 

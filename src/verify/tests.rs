@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 
 use super::canon::{Canon, Forms, LakeColumns, form_of, message_digest, parse_moment};
 use super::facts::Facts;
-use super::judge::{Evidence, History, Mark, Sighting, judge};
+use super::judge::{Evidence, History, Mark, Sighting, Sightings, judge};
 use super::ledger::{Handle, Holding, KeyKind, Ledger, Place};
 use super::reconcile::{Doubt, Moment, Reconciler, Scope, TableRow};
 use crate::model::{Column, Cursor, DataType, Key, Schema};
@@ -91,7 +91,7 @@ impl World {
             },
             evidence: Evidence {
                 history: History::new(marks),
-                sightings: HashMap::new(),
+                sightings: Sightings::default(),
                 starts: HashMap::from([(0, 0)]),
                 complete: true,
                 waiting_read: true,
@@ -153,13 +153,14 @@ impl World {
             reconciler.row(TableRow { key: Key::Int(row.id), created_at, xmin: row.xmin, digest });
         }
         let (mut facts, suspects) = reconciler.finish();
+        let mut sightings = Vec::new();
         for (partition, offset, id, value) in &self.topic {
             if suspects.iter().any(|suspect| suspect.handle == handle(*id)) {
                 let digest = message_digest(&forms, Some(value.as_bytes()), &mut canon);
-                let sighting = Sighting { partition: *partition, offset: *offset, digest };
-                self.evidence.sightings.entry(handle(*id)).or_default().push(sighting);
+                sightings.push((handle(*id), Sighting { partition: *partition, offset: *offset, digest }));
             }
         }
+        self.evidence.sightings = Sightings::new(sightings);
         judge(&suspects, &self.evidence, KeyKind::Int, &mut facts);
         facts
     }

@@ -192,7 +192,8 @@ class Pipeline:
             stream.wait()
 
     def _words(self, command: str, arguments: tuple[str, ...]) -> list[str]:
-        return [sys.executable, "-m", "foodstream", command, "--config", str(self.config_file), *arguments]
+        # A command of two words, such as "lake rebuild-log", takes its options behind the second.
+        return [sys.executable, "-m", "foodstream", *command.split(), "--config", str(self.config_file), *arguments]
 
 
 @pytest.fixture

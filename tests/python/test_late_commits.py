@@ -85,8 +85,7 @@ class Writer:
     def one_message(self) -> None:
         """Several transactions in one message: the later ones begin in the past of what their session shows."""
         several = [
-            ("BEGIN", self.wait(), self.insert(), self.wait(), self.end())
-            for _ in range(self.random.randint(2, 4))
+            ("BEGIN", self.wait(), self.insert(), self.wait(), self.end()) for _ in range(self.random.randint(2, 4))
         ]
         self.send(*(statement for transaction in several for statement in transaction))
 
@@ -142,7 +141,7 @@ class PlainCursor(threading.Thread):
 @pytest.fixture
 def two_phase_allowed(database: Any) -> None:
     ((allowed,),) = database.sql("SELECT current_setting('max_prepared_transactions')::int")
-    assert allowed >= WRITERS, f"the test server needs max_prepared_transactions of at least {WRITERS}, it has {allowed}"
+    assert allowed >= WRITERS, f"the test server needs max_prepared_transactions >= {WRITERS}, it has {allowed}"
 
 
 @pytest.mark.usefixtures("two_phase_allowed")

@@ -1,4 +1,4 @@
-"""Producer and consumer stopped and killed at any moment, and the services taken away under them: nothing lost, nothing twice.
+"""Producer and consumer stopped and killed at any moment, services taken away under them: nothing lost, nothing twice.
 
 On a stack of its own: services are restarted here, and the broker lets a killed worker's partitions go in two seconds,
 so that ten kills take little.

@@ -6,6 +6,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from foodstream._stack import process
 
 TIMEOUT_SEC = 30.0
 
@@ -19,8 +20,16 @@ class Message:
 
 
 def create(brokers: str, topic: str, partitions: int = 1, **config: str) -> None:
-    (created,) = AdminClient(_client(brokers)).create_topics([NewTopic(topic, partitions, 1, config=config)]).values()
-    created.result(TIMEOUT_SEC)
+    admin = AdminClient(_client(brokers))  # its answers end with it
+    for created in admin.create_topics([NewTopic(topic, partitions, 1, config=config)]).values():
+        created.result(TIMEOUT_SEC)
+
+
+def delete(brokers: str, topic: str) -> None:
+    admin = AdminClient(_client(brokers))
+    for deleted in admin.delete_topics([topic]).values():
+        deleted.result(TIMEOUT_SEC)
+    assert process.wait_until(lambda: topic not in names(brokers), TIMEOUT_SEC)
 
 
 def names(brokers: str) -> set[str]:
@@ -89,7 +98,8 @@ def bounds(brokers: str, topic: str) -> dict[int, tuple[int, int]]:
 def delete_before(brokers: str, topic: str, offsets: Mapping[int, int]) -> None:
     """Delete records as retention would."""
     places = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
-    for deleted in AdminClient(_client(brokers)).delete_records(places).values():
+    admin = AdminClient(_client(brokers))
+    for deleted in admin.delete_records(places).values():
         deleted.result(TIMEOUT_SEC)
 
 

@@ -2,9 +2,11 @@
 //! `FOODSTREAM_TEST_KAFKA`; `make test` starts both.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations by failing")]
 
+mod broker_kafka;
 mod broker_memory;
 mod capture;
 mod conformance;
 mod lake;
 mod layering;
+mod publish_kafka;
 mod verify;

@@ -337,16 +337,16 @@ impl Drop for KafkaGroupConsumer {
 
 /// The error for a position that the partition does not have, with the interval that is gone.
 pub fn lost(topic: &str, partition: i32, wanted: i64, bounds: &[Bounds]) -> Error {
-    let place = format!("topic `{topic}`, partition {partition}");
+    let place = format!("{topic}/{partition}");
     let text = match bounds.iter().find(|bounds| bounds.partition == partition) {
         Some(bounds) if wanted < bounds.earliest => format!(
-            "{place}: offsets [{wanted}, {}) are gone from the broker, deleted or expired before they were read; \
-             nothing was skipped",
-            bounds.earliest
+            "{place} starts at {}: offsets [{wanted}, {}) are gone from the broker, deleted or expired before they were \
+             read; nothing was skipped",
+            bounds.earliest, bounds.earliest
         ),
         Some(bounds) if wanted > bounds.end => format!(
-            "{place}: offset {wanted} was wanted, but the partition ends at {}: it was truncated or the topic was made \
-             anew; offsets [{}, {wanted}) are not what they were",
+            "{place} ends at {}, but offset {wanted} was wanted: it was truncated or the topic was made anew; offsets \
+             [{}, {wanted}) are not what they were",
             bounds.end, bounds.end
         ),
         _ => format!("{place}: offset {wanted} cannot be read any more; offsets [{wanted}, ?) are lost"),
@@ -363,7 +363,7 @@ mod tests {
         let bounds = [Bounds { partition: 2, earliest: 40, end: 90 }];
         let error = lost("orders", 2, 7, &bounds);
         assert_eq!(error.kind(), Kind::DataLoss);
-        assert!(error.to_string().contains("topic `orders`, partition 2: offsets [7, 40)"), "{error}");
+        assert!(error.to_string().contains("orders/2 starts at 40: offsets [7, 40)"), "{error}");
         let error = lost("orders", 2, 120, &bounds);
         assert!(error.to_string().contains("[90, 120)"), "{error}");
     }

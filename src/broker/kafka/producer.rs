@@ -18,11 +18,20 @@ use crate::model::{ChangeBatch, Operation};
 use super::context::Context;
 
 /// How long `send` waits for room before it calls the broker absent. Several times what a busy broker takes
-/// for a full queue of 32 MB; a stop should not wait longer either.
+/// for a full queue of 32 MB, and the pauses a quota imposes: an early end would only send all rows again.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The same once the owner wants to stop: half of the two seconds of a clean stop. A broker that is there has
+/// acknowledged something by then.
+const ROOM_TIMEOUT_AT_STOP: Duration = Duration::from_secs(1);
 
 /// One wait for room. Short, as the queue must not run empty meanwhile.
 const ROOM_WAIT: Duration = Duration::from_millis(5);
+
+/// How long an abort lets records go out first. The coordinator knows of a transaction once its first partition is
+/// registered, a matter of milliseconds; an abort ahead of that is refused, and librdkafka calls the refusal fatal
+/// (confluentinc/librdkafka#4849).
+const SETTLE_BEFORE_ABORT: Duration = Duration::from_millis(500);
 
 /// A blocking initialisation is cut into such pieces, so that refused credentials end it at once.
 const INIT_SLICE: Duration = Duration::from_millis(500);
@@ -40,6 +49,8 @@ pub struct KafkaProducer {
     serving: Option<Serving>,
     handle: Arc<Handle>,
     transactional: bool,
+    /// Whether the owner wants to stop.
+    stopping: Box<dyn Fn() -> bool + Send>,
 }
 
 impl KafkaProducer {
@@ -56,7 +67,15 @@ impl KafkaProducer {
             .map_err(|error| error::wrapper_failed(&kafka.brokers, "opening a producer", &error))?;
         let handle = Arc::new(handle);
         let serving = Serving::start(&handle)?;
-        Ok(KafkaProducer { topics: HashMap::new(), serving: Some(serving), handle, transactional })
+        let stopping = Box::new(|| false);
+        Ok(KafkaProducer { topics: HashMap::new(), serving: Some(serving), handle, transactional, stopping })
+    }
+
+    /// While `stopping` says so, `init` and `send` give up on a broker that does not answer after about a second.
+    /// A commit waits on: it may still succeed, where the others can only be begun again.
+    pub fn impatient_when(mut self, stopping: impl Fn() -> bool + Send + 'static) -> Self {
+        self.stopping = Box::new(stopping);
+        self
     }
 
     fn failed(&self, doing: &str, failure: &Failure) -> Error {
@@ -92,8 +111,9 @@ impl KafkaProducer {
             match self.handle.produce(target, partition, records_from(done)) {
                 Produced::All => return Ok(()),
                 Produced::Partly(0) => {
-                    if waiting_since.get_or_insert_with(Instant::now).elapsed() > ROOM_TIMEOUT {
-                        let text = "no record of a full queue was acknowledged for 10 s".to_owned();
+                    let waited = waiting_since.get_or_insert_with(Instant::now).elapsed();
+                    if waited > ROOM_TIMEOUT || (waited > ROOM_TIMEOUT_AT_STOP && (self.stopping)()) {
+                        let text = format!("no record of a full queue was acknowledged for {} s", waited.as_secs());
                         return Err(self.failed(&doing(), &Failure { code: Code::MessageTimedOut, text }));
                     }
                     self.handle.flush(ROOM_WAIT);
@@ -162,7 +182,7 @@ impl TransactionalProducer for KafkaProducer {
             let left = deadline.saturating_duration_since(Instant::now());
             let Err(error) = self.handle.init_transactions(left.min(INIT_SLICE)) else { return Ok(()) };
             let goes_on = error.retriable && !error.fatal && error::is_passing(error.failure.code);
-            if !goes_on || self.handle.context().refusal().is_some() {
+            if !goes_on || self.handle.context().refusal().is_some() || (self.stopping)() {
                 return Err(self.failed("starting the transactional producer", &error.failure));
             }
             if Instant::now() >= deadline {
@@ -202,8 +222,10 @@ impl TransactionalProducer for KafkaProducer {
             self.handle.purge();
             return Ok(());
         }
+        let deadline = Instant::now() + timeout;
+        self.handle.flush(SETTLE_BEFORE_ABORT.min(timeout / 2));
         // Drops what waits to be sent, too.
-        let aborted = self.handle.abort_transaction(timeout);
+        let aborted = self.handle.abort_transaction(deadline.saturating_duration_since(Instant::now()));
         // What failed belonged to the transaction that is gone.
         self.handle.context().take_delivery_failure();
         aborted.map_err(|error| self.failed("aborting a transaction", &error.failure))

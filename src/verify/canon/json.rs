@@ -16,7 +16,7 @@ pub(in crate::verify) fn message_digest(forms: &Forms, value: Option<&[u8]>, can
     let Some(bytes) = value else { return forms.digest_bytes(b"tombstone") };
     let Some(members) = members(bytes) else { return forms.digest_bytes(bytes) };
     for (name, form) in &forms.columns {
-        match members.iter().find(|(key, _)| key == name) {
+        match members.iter().find(|(key, _)| key.as_ref() == name.as_bytes()) {
             None => canon.null(),
             Some((_, token)) => put(*form, token, canon),
         }
@@ -29,19 +29,16 @@ fn put(form: Form, token: &[u8], canon: &mut Canon) {
         Some(b'n') => canon.null(),
         _ if form == Form::Json => canon.value(token),
         Some(b'"') => {
-            let text: Cow<'_, str> = match serde_json::from_slice::<String>(token) {
-                Ok(text) => Cow::Owned(text),
-                Err(_) => String::from_utf8_lossy(token),
-            };
+            let text = text_of(token).unwrap_or(Cow::Borrowed(token));
             let instant = match form {
-                Form::Local(_) | Form::Instant => parse_moment(text.as_bytes()),
+                Form::Local(_) | Form::Instant => parse_moment(&text),
                 _ => None,
             };
             match (form, instant) {
                 (_, Some((micros, offset))) => canon.instant(form, micros - offset.unwrap_or(0)),
-                (Form::Double, None) => canon.double_text(text.as_bytes()),
-                (Form::Number, None) => canon.number(text.as_bytes()),
-                (_, None) => canon.value(text.as_bytes()),
+                (Form::Double, None) => canon.double_text(&text),
+                (Form::Number, None) => canon.number(&text),
+                (_, None) => canon.value(&text),
             }
         }
         Some(b'-' | b'0'..=b'9') => match form {
@@ -53,10 +50,22 @@ fn put(form: Form, token: &[u8], canon: &mut Canon) {
     }
 }
 
+/// The text of a string token, copied only where it has escapes; `None` for one that is no text (a lone surrogate).
+fn text_of(token: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let inner = &token[1..token.len() - 1];
+    if !inner.contains(&b'\\') {
+        return Some(Cow::Borrowed(inner));
+    }
+    serde_json::from_slice::<String>(token).ok().map(|text| Cow::Owned(text.into_bytes()))
+}
+
+/// A name and its value's token.
+type Member<'a> = (Cow<'a, [u8]>, &'a [u8]);
+
 /// The members of an object as (name, token); `None` where the bytes are anything else, or a name comes twice.
-pub(super) fn members(bytes: &[u8]) -> Option<Vec<(String, &[u8])>> {
+pub(super) fn members(bytes: &[u8]) -> Option<Vec<Member<'_>>> {
     serde_json::from_slice::<IgnoredAny>(bytes).ok()?;
-    let mut members: Vec<(String, &[u8])> = Vec::new();
+    let mut members: Vec<Member<'_>> = Vec::new();
     let mut at = skip_space(bytes, 0);
     if bytes.get(at) != Some(&b'{') {
         return None;
@@ -64,7 +73,7 @@ pub(super) fn members(bytes: &[u8]) -> Option<Vec<(String, &[u8])>> {
     at = skip_space(bytes, at + 1);
     while bytes.get(at) == Some(&b'"') {
         let end = end_of_token(bytes, at);
-        let name: String = serde_json::from_slice(&bytes[at..end]).ok()?;
+        let name = text_of(&bytes[at..end])?;
         at = skip_space(bytes, end);
         debug_assert_eq!(bytes.get(at), Some(&b':'));
         at = skip_space(bytes, at + 1);

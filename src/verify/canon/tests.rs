@@ -206,7 +206,7 @@ proptest! {
             let members = super::json::members(text.as_bytes()).unwrap();
             prop_assert_eq!(members.len(), value.as_object().unwrap().len());
             for (name, token) in members {
-                prop_assert_eq!(&serde_json::from_slice::<serde_json::Value>(token).unwrap(), &value[&name]);
+                prop_assert_eq!(&serde_json::from_slice::<serde_json::Value>(token).unwrap(), &value[std::str::from_utf8(&name).unwrap()]);
             }
         }
     }
