@@ -62,6 +62,16 @@ impl<'n> NodeReader<'n> {
         Fault(Box::new(problem))
     }
 
+    /// Where a list or mapping is wanted, a scalar is often several lines that lost their shape: none is repeated.
+    fn wrong_shape(&self, wanted: &str, help: &str) -> Fault {
+        let found = match &self.node.value {
+            Value::Text(_) | Value::Untyped { .. } => "text".to_owned(),
+            _ => self.node.shown(),
+        };
+        let fact = format!("`{}` must be {wanted}, not {found}", self.path);
+        Fault(Box::new(self.problem(fact).help(help)))
+    }
+
     /// A fault without a place came from a visitor: it lies here.
     fn here<T>(&self, result: Result<T, Fault>) -> Result<T, Fault> {
         result.map_err(|mut fault| {
@@ -224,7 +234,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
         let unfolded = self.unfolded();
         match &unfolded.as_ref().unwrap_or(self.node).value {
             Value::List(items) => self.visit_list(items, visitor),
-            _ => Err(self.wrong("a list", "write each item on a line of its own after `- `")),
+            _ => Err(self.wrong_shape("a list", "write each item on a line of its own after `- `")),
         }
     }
 
@@ -234,7 +244,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
             Value::Map(entries) => {
                 NodeReader { node: self.node, path: self.path.clone() }.visit_entries(entries, visitor)
             }
-            _ => Err(self.wrong("a mapping", "write its keys below it, indented")),
+            _ => Err(self.wrong_shape("a mapping", "write its keys below it, indented")),
         }
     }
 

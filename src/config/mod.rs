@@ -105,3 +105,6 @@ fn not_utf8(name: &str, bytes: &[u8], valid: usize) -> Error {
     let source = Source { file: Some(name.to_owned()), text: String::new() };
     source.error(Problem::new(origin, "the file is not UTF-8").help("save it as UTF-8"))
 }
+
+#[cfg(test)]
+mod tests;

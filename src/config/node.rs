@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde_json::Value as Json;
 
+use super::secrets;
+
 /// Where a value was written. Lines and columns count from one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
@@ -158,13 +160,17 @@ impl Node {
         entries[at].node.insert(rest, node);
     }
 
-    /// What an error may say about the value: never more than `raw` of an expanded one.
+    /// What an error may say about the value: never more than `raw` of an expanded one, and nothing of a text that
+    /// swallowed the line of a secret (`password:x`, with no space, is one).
     pub fn shown(&self) -> String {
         match &self.value {
             Value::Untyped { raw: Some(raw), .. } => format!("`{}`", clip(raw)),
             Value::Map(_) => "a mapping".to_owned(),
             Value::List(_) => "a list".to_owned(),
             Value::Null => "empty".to_owned(),
+            Value::Text(text) | Value::Untyped { text, .. } if secrets::mentioned(text) => {
+                "a text not shown".to_owned()
+            }
             Value::Text(text) => format!("the text \"{}\"", clip(text)),
             Value::Number { text, .. } | Value::Untyped { text, .. } => format!("`{}`", clip(text)),
             Value::Bool(truth) => format!("`{truth}`"),
@@ -199,8 +205,9 @@ impl Node {
 /// Longest piece of a value that an error repeats.
 const SHOWN_CHARS: usize = 60;
 
-/// Bounded, and without characters that a terminal would obey.
+/// Bounded, without credentials in an address, and without characters that a terminal would obey.
 pub(super) fn clip(text: &str) -> String {
+    let text = secrets::without_user_info(text);
     let mut shown: String =
         text.chars().take(SHOWN_CHARS).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(SHOWN_CHARS).is_some() {
@@ -209,8 +216,9 @@ pub(super) fn clip(text: &str) -> String {
     shown
 }
 
-/// `section.key`.
+/// `section.key`, fit to be shown.
 pub(super) fn join(path: &str, key: &str) -> String {
+    let key = &*secrets::safe_key(key);
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Problem {
     pub help: Option<String>,
     /// The fault is the key itself, whose value nobody has judged: the excerpt ends with the key.
     pub about_key: bool,
+    /// The line may hold a secret that its own text does not betray.
+    pub hidden: bool,
 }
 
 impl Problem {
@@ -92,7 +94,10 @@ impl Source {
         let Origin::File { line, column, length } = problem.origin else { return None };
         let start = usize::try_from(column).ok()?.saturating_sub(1);
         let mut text = secrets::safe_line(&self.text, line)?;
-        if problem.about_key {
+        if problem.hidden {
+            let indent = text.len() - text.trim_start().len();
+            text.replace_range(indent.., secrets::MASK);
+        } else if problem.about_key {
             let key_end = text.chars().take(start + length).map(char::len_utf8).sum::<usize>();
             if text[key_end..].trim_start_matches([' ', '"', '\'']).trim_end() != ":" && key_end < text.len() {
                 text.truncate(key_end);

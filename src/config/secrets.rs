@@ -3,6 +3,7 @@
 //! Errors show the line they point at. A line is masked when its key looks like a secret's, also a misspelt
 //! one, or when it continues the value of such a key: the faulty line is often the password's own.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -17,13 +18,14 @@ pub(super) const MASK: &str = "******";
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// Words of secret-bearing keys, typing slips of `password` included. A `..._file` key names a path.
-const WORDS: &str = r"(?:pas+w|pasw|pass|psw|pwd|secret|token|credential|jaas|oauth|api_?key|private|\.pem)";
+const WORDS: &str = r"(?:pas+w|pasw|pass|psw|ssw|word|pwd|secret|token|credential|jaas|oauth|api_?key|private|\.pem)";
 
 static SECRET_NAME: LazyLock<Regex> = LazyLock::new(|| regex(&format!("(?i){WORDS}")));
+static SECRET_KEY: LazyLock<Regex> = LazyLock::new(|| regex(&format!(r"(?i){WORDS}[\w.\-]*")));
 /// `password: …`, `"sasl.password": …`, `password=…`: everything after the sign goes.
-static SECRET_ASSIGNMENT: LazyLock<Regex> =
-    LazyLock::new(|| regex(&format!(r#"(?i)[\w.\-"']*{WORDS}[\w.\-"']*\s*[:=]"#)));
-static USER_INFO: LazyLock<Regex> = LazyLock::new(|| regex(r"//[^/\s]*@"));
+static SECRET_ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| regex(&format!(r"(?i){WORDS}[^:=]*[:=]")));
+/// `user:password@host`, with or without a protocol before it.
+static USER_INFO: LazyLock<Regex> = LazyLock::new(|| regex(r#"[^\s"']*:[^\s"']*@"#));
 
 fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant pattern compiles")
@@ -48,20 +50,53 @@ pub(super) fn safe_line(text: &str, number: u64) -> Option<String> {
     if in_secret_value(text, index) {
         return Some(format!("{}{MASK}", &line[..indent(line)]));
     }
-    let mut shown = match SECRET_ASSIGNMENT.find(line) {
-        Some(assignment) if assignment.end() < line.trim_end().len() => format!("{} {MASK}", &line[..assignment.end()]),
+    let shown = match SECRET_ASSIGNMENT.find(line) {
+        Some(assignment) if assignment.end() < line.trim_end().len() => {
+            format!("{} {MASK}", &line[..assignment.end()])
+        }
         _ => line.to_owned(),
     };
-    if let Some(user_info) = USER_INFO.find(&shown.clone()) {
-        shown.replace_range(user_info.start() + 2..user_info.end() - 1, MASK);
-    }
+    let shown = without_user_info(&shown);
     Some(shown.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect())
+}
+
+/// Text with the credentials of every address in it masked.
+pub(super) fn without_user_info(text: &str) -> Cow<'_, str> {
+    USER_INFO.replace_all(text, "******@")
 }
 
 /// Whether any text of the line is hidden by `safe_line`.
 pub(super) fn hides(text: &str, number: u64) -> bool {
     let index = usize::try_from(number).unwrap_or(usize::MAX).saturating_sub(1);
     text.lines().nth(index).is_some_and(|line| safe_line(text, number).is_some_and(|shown| shown != line))
+}
+
+/// A slip that tears a line apart leaves its secret on one of so many lines below the key.
+const TORN_LINES: usize = 3;
+
+/// Whether a secret's key stands on the line or close above it. In a file that does not parse, nothing tells where
+/// the secret ends, so that no text so close to it is shown.
+pub(super) fn near(text: &str, number: u64) -> bool {
+    let last = usize::try_from(number).unwrap_or(usize::MAX);
+    let lines: Vec<&str> = text.lines().take(last).filter(|line| !line.trim().is_empty()).collect();
+    let close = lines[lines.len().saturating_sub(TORN_LINES + 1)..].concat();
+    hides(text, number) || mentioned(&close)
+}
+
+/// A key as an error may name it: `password:x: y` is a key too, with the secret in its name.
+pub(super) fn safe_key(key: &str) -> Cow<'_, str> {
+    match SECRET_KEY.find(key) {
+        Some(name) if name.end() == key.len() => Cow::Borrowed(key),
+        Some(name) => Cow::Owned(format!("{}…", &key[..name.end()])),
+        None if mentioned(key) => Cow::Borrowed("…"),
+        None => Cow::Borrowed(key),
+    }
+}
+
+/// Whether the name of a secret occurs; `pas- swor: d:` is a torn `password:` still.
+pub(super) fn mentioned(text: &str) -> bool {
+    let letters: String = text.chars().filter(char::is_ascii_alphabetic).collect();
+    SECRET_NAME.is_match(text) || SECRET_NAME.is_match(&letters)
 }
 
 fn indent(line: &str) -> usize {

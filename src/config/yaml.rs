@@ -74,6 +74,8 @@ fn options() -> Options {
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_NODES },
         // `one_of: [yes, no]` are two words; keys that want a truth value accept the words themselves.
         strict_booleans: true,
+        // A password that begins with `!` would lose its first word silently.
+        reject_unsupported_tags: true,
         with_snippet: false,
     }
 }
@@ -313,25 +315,31 @@ fn problem(source: &Source, error: &YamlError) -> Problem {
     problem.help = help;
     let Some(line) = location.map(|location| location.line()) else { return problem };
     if let Some(tabbed) = tab_near(&source.text, line) {
-        return Problem::new(Origin::File { line: tabbed, column: 1, length: 1 }, "a tab indents this line")
+        let mut problem = Problem::new(Origin::File { line: tabbed, column: 1, length: 1 }, "a tab indents this line")
             .help("YAML indents with spaces only: replace the tab");
+        problem.hidden = secrets::near(&source.text, tabbed);
+        return problem;
     }
+    let near_secret = secrets::near(&source.text, line);
     match error {
-        YamlError::DuplicateMappingKey { key, .. } => {
-            problem.key.clone_from(key);
-            problem.about_key()
-        }
+        // These stand on lines that were understood.
         YamlError::UnresolvedProperty { .. }
         | YamlError::PropertyRequiredButUnset { .. }
-        | YamlError::PropertyRequiredButEmpty { .. } => problem,
-        _ if secrets::hides(&source.text, line) => {
-            problem.fact = "this line is not valid YAML (it holds a secret and is not shown)".to_owned();
-            problem.help =
-                Some("put the value in single quotes, or take it from `${NAME}` or a `password_file`".to_owned());
-            problem
+        | YamlError::PropertyRequiredButEmpty { .. } => return problem,
+        YamlError::DuplicateMappingKey { key, .. } => {
+            problem.key = key.as_ref().map(|key| secrets::safe_key(key).into_owned());
+            return problem.about_key();
         }
-        _ => problem,
+        YamlError::Budget { .. } => {}
+        _ if near_secret => {
+            problem.fact = "not valid YAML at, or close to, a secret (the line is not shown)".to_owned();
+            problem.help =
+                Some("put the secret in single quotes, or take it from `${NAME}` or a `password_file`".to_owned());
+        }
+        _ => {}
     }
+    problem.hidden = near_secret;
+    problem
 }
 
 fn words(error: &YamlError) -> (String, Option<String>) {
@@ -354,7 +362,10 @@ fn words(error: &YamlError) -> (String, Option<String>) {
             Some("write `${NAME}`, `${NAME:-default}` or `${NAME:?message}`".to_owned()),
         ),
         YamlError::DuplicateMappingKey { key, .. } => (
-            key.as_ref().map_or_else(|| "a key stands twice".to_owned(), |key| format!("the key `{key}` stands twice")),
+            key.as_ref().map_or_else(
+                || "a key stands twice".to_owned(),
+                |key| format!("the key `{}` stands twice", secrets::safe_key(key)),
+            ),
             Some("remove one of the two".to_owned()),
         ),
         YamlError::Budget { breach, .. } => {

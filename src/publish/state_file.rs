@@ -114,7 +114,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.txt");
         assert_eq!(read(&path).unwrap(), None);
-        for text in ["", "\n", "2025-11-", "2025-11-1", "2025-11-18", "2025-11-18 12:30", "2025-11-18 12:00:0", "2025-11-18 12:00:00|", "garbage|1", "\u{0}\u{0}"] {
+        for text in [
+            "",
+            "\n",
+            "2025-11-",
+            "2025-11-1",
+            "2025-11-18",
+            "2025-11-18 12:30",
+            "2025-11-18 12:00:0",
+            "2025-11-18 12:00:00|",
+            "garbage|1",
+            "\u{0}\u{0}",
+        ] {
             fs::write(&path, text).unwrap();
             let error = read(&path).unwrap_err();
             assert!(error.to_string().contains("--start-from"), "{text:?}: {error}");

@@ -25,6 +25,8 @@ pub(super) struct Places {
 pub(super) struct Outlook {
     pub topic_exists: bool,
     pub founded: bool,
+    /// `kafka.exactly_once: false`: what may come twice is no fault.
+    pub at_least_once: bool,
     /// Findings that are texts of their own, by section.
     pub notes: Vec<(Section, Status, String)>,
 }
@@ -154,7 +156,7 @@ pub(super) fn lake(facts: &Facts, places: &Places, outlook: &Outlook) -> Check {
     let mut check = Check::new(Section::Lake);
     if !outlook.founded && facts.files == 0 {
         check.note(Status::Pending, format!("nothing written to {} yet", places.lake));
-        faults_and_doubts(facts, &mut check);
+        faults_and_doubts(facts, outlook, &mut check);
         outlook.add_to(Section::Lake, &mut check);
         check.summary = match check.status {
             Status::Pending => "not started yet".to_owned(),
@@ -180,13 +182,13 @@ pub(super) fn lake(facts: &Facts, places: &Places, outlook: &Outlook) -> Check {
     if facts.duplicate.is_empty() {
         check.note(Status::Ok, "No duplicates detected");
     }
-    faults_and_doubts(facts, &mut check);
+    faults_and_doubts(facts, outlook, &mut check);
     outlook.add_to(Section::Lake, &mut check);
     check.summary = lake_summary(facts, outlook, &check);
     check
 }
 
-fn faults_and_doubts(facts: &Facts, check: &mut Check) {
+fn faults_and_doubts(facts: &Facts, outlook: &Outlook, check: &mut Check) {
     if facts.published_not_yet_consumed > 0 {
         check.note(Status::Pending, format!("{} published, not yet consumed", rows(facts.published_not_yet_consumed)));
     }
@@ -216,7 +218,8 @@ fn faults_and_doubts(facts: &Facts, check: &mut Check) {
     }
     offenders(check, Status::Unproven, "differ, and the evidence that tells why is gone", &facts.unproven);
     offenders(check, Status::Fault, "missing: neither in the lake nor in quarantine", &facts.missing);
-    offenders(check, Status::Fault, "more than once", &facts.duplicate);
+    let twice = if outlook.at_least_once { Status::Warning } else { Status::Fault };
+    offenders(check, twice, "more than once", &facts.duplicate);
     offenders(check, Status::Fault, "altered: not what the table held when it was captured", &facts.altered);
     offenders(check, Status::Fault, "extra: in the lake, and never published", &facts.extra);
     for name in &facts.missing_files {
@@ -245,6 +248,10 @@ fn lake_summary(facts: &Facts, outlook: &Outlook, check: &Check) -> String {
             if said.is_empty() { worst_note(outlook, Section::Lake) } else { said.join(", ") }
         }
         Status::Unproven if !facts.unproven.is_empty() => format!("{} differ without evidence", facts.unproven.count),
+        Status::Warning if !facts.duplicate.is_empty() => format!("{} more than once", facts.duplicate.count),
+        Status::Warning if facts.lake_rows_without_key > 0 => {
+            format!("{} without a key", rows(facts.lake_rows_without_key))
+        }
         Status::Unproven | Status::Warning => worst_note(outlook, Section::Lake),
         _ => {
             let files = plural(facts.files, "parquet file", "parquet files");
@@ -296,4 +303,113 @@ pub(super) fn checkpoint(facts: &Facts, places: &Places, outlook: &Outlook) -> C
         _ => worst_note(outlook, Section::Checkpoint),
     };
     check
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::Report;
+    use super::*;
+
+    fn report(facts: Facts, outlook: &Outlook) -> Report {
+        let places = Places { lake: "lake <&>".into(), timestamp_column: "created_at".into(), ..Places::default() };
+        let sections = vec![
+            postgres(&facts, &places, outlook),
+            kafka(&facts, &places, outlook),
+            lake(&facts, &places, outlook),
+            state_file(&facts, &places, outlook),
+            checkpoint(&facts, &places, outlook),
+        ];
+        Report { sections, facts, next: Vec::new() }
+    }
+
+    fn running() -> (Facts, Outlook) {
+        let facts = Facts {
+            table_rows: 3,
+            messages_consumed: 3,
+            files: 1,
+            lake_rows: 3,
+            state: Some("s".into()),
+            cursor: Some("s".into()),
+            commit: Some(1),
+            ..Facts::default()
+        };
+        (facts, Outlook { topic_exists: true, founded: true, ..Outlook::default() })
+    }
+
+    #[test]
+    fn each_status_has_its_exit_code_and_its_closing_line() {
+        let (facts, outlook) = running();
+        let healthy = report(facts.clone(), &outlook);
+        assert_eq!(healthy.exit_code(), 0);
+        assert!(healthy.render(false).ends_with("✓ PIPELINE HEALTHY\n"), "{}", healthy.render(false));
+        let pending = report(Facts { not_yet_published: 2, ..facts.clone() }, &outlook);
+        assert_eq!((pending.exit_code(), pending.status()), (0, Status::Pending));
+        assert!(pending.render(false).contains("PIPELINE PENDING: PostgreSQL (3 records, 2 not yet published)"));
+        let offenders = Offenders { count: 30, keys: (1..=20).map(|key| key.to_string()).collect() };
+        let unproven = report(Facts { unproven: offenders.clone(), ..facts.clone() }, &outlook);
+        assert_eq!((unproven.exit_code(), unproven.status()), (0, Status::Unproven));
+        let faults: [fn(&mut Facts) -> &mut Offenders; 8] = [
+            |facts| &mut facts.missing,
+            |facts| &mut facts.extra,
+            |facts| &mut facts.duplicate,
+            |facts| &mut facts.altered,
+            |facts| &mut facts.null_created_at,
+            |facts| &mut facts.infinite_created_at,
+            |facts| &mut facts.future_created_at,
+            |facts| &mut facts.back_dated,
+        ];
+        for fault in faults {
+            let mut facts = facts.clone();
+            *fault(&mut facts) = offenders.clone();
+            let faulty = report(facts, &outlook);
+            assert_eq!((faulty.exit_code(), faulty.is_ok()), (3, false));
+            let text = faulty.render(false);
+            assert!(
+                text.contains("30 rows ") && text.contains("19, 20, …") && text.contains("Something is wrong: "),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_comes_twice_is_a_fault_only_where_it_was_promised_not_to() {
+        let (mut facts, outlook) = running();
+        facts.duplicate = Offenders { count: 1, keys: vec!["7".into()] };
+        assert_eq!(report(facts.clone(), &outlook).exit_code(), 3);
+        let lenient = report(facts, &Outlook { at_least_once: true, ..outlook });
+        assert_eq!((lenient.exit_code(), lenient.status()), (0, Status::Warning));
+    }
+
+    #[test]
+    fn colours_mark_and_change_nothing_else() {
+        let (facts, outlook) = running();
+        let report = report(Facts { missing: Offenders { count: 1, keys: vec!["7".into()] }, ..facts }, &outlook);
+        let mut plain = report.render(true);
+        for code in ["\x1b[0m", "\x1b[31m", "\x1b[32m"] {
+            assert!(plain.contains(code));
+            plain = plain.replace(code, "");
+        }
+        assert_eq!(plain, report.render(false));
+    }
+
+    #[test]
+    fn html_is_escaped_and_json_has_facts_and_checks() {
+        let (facts, outlook) = running();
+        let report = report(facts, &outlook);
+        assert!(report.to_html().contains("lake &lt;&amp;&gt;") && !report.to_html().contains("<&"));
+        let json = report.to_json();
+        assert_eq!((json["exit_code"].as_i64(), json["facts"]["lake_rows"].as_u64()), (Some(0), Some(3)));
+        assert_eq!(json["checks"][2]["name"], "Data Lake");
+        assert_eq!(json["checks"][2]["status"], "ok");
+    }
+
+    #[test]
+    fn sections_are_named_in_several_ways_and_unknown_ones_refused() {
+        for (text, section) in
+            [("kafka", Section::Kafka), ("State File", Section::StateFile), ("data-lake", Section::Lake)]
+        {
+            assert_eq!(text.parse(), Ok(section));
+        }
+        assert!("spark".parse::<Section>().unwrap_err().contains("use postgres, kafka"));
+    }
 }

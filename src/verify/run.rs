@@ -149,7 +149,8 @@ impl<'a> Run<'a> {
             state_file: shown(settings.streaming.state_file.as_deref()),
             recent: if options.wants(Section::Postgres) { source.recent().await? } else { Vec::new() },
         };
-        let mut outlook = Outlook::default();
+        let exactly_once = settings.require_kafka()?.exactly_once;
+        let mut outlook = Outlook { at_least_once: !exactly_once, ..Outlook::default() };
         if let Some(complaint) = complaint {
             outlook.note(Section::StateFile, Status::Warning, complaint);
         }
@@ -194,7 +195,7 @@ impl<'a> Run<'a> {
     fn position(&self) -> Result<Option<Cursor>> {
         match &self.cursor.last {
             Some(record) => record.cursor().map(Some),
-            None if !self.settings.kafka.as_ref().is_none_or(|kafka| kafka.exactly_once) => Ok(self.state),
+            None if self.outlook.at_least_once => Ok(self.state),
             None => Ok(None),
         }
     }
@@ -213,8 +214,7 @@ impl<'a> Run<'a> {
                 format!("an open transaction holds the end of {cursor_topic}; the cursor may be older than shown");
             self.outlook.note(section, Status::Warning, text);
         }
-        let exactly_once = self.settings.kafka.as_ref().is_some_and(|kafka| kafka.exactly_once);
-        if exactly_once && self.cursor.last.is_none() && self.topic.has_messages() {
+        if !self.outlook.at_least_once && self.cursor.last.is_none() && self.topic.has_messages() {
             let text = format!(
                 "the topic has messages but {cursor_topic} holds no cursor; `foodstream producer` will hold the state \
                  file against them"

@@ -1,4 +1,4 @@
-"""Wrong configuration, wrong services, wrong folders: a clear last line, the right exit code, no trace, no secret, nothing lost."""
+"""Wrong configuration, services, folders: a clear last line, the right exit code, no trace, no secret, nothing lost."""
 
 import json
 import shutil
@@ -209,7 +209,9 @@ def standby(tmp_path: Path) -> Iterator[Postgres]:
     server.stop()
 
 
-def test_a_standby_is_refused_since_it_does_not_show_the_primarys_transactions(pipeline: Any, standby: Postgres) -> None:
+def test_a_standby_is_refused_since_it_does_not_show_the_primarys_transactions(
+    pipeline: Any, standby: Postgres
+) -> None:
     pipeline.config["postgres"].update(port=standby.port, user="postgres", db="postgres")
     refused(pipeline, "producer", "--once", expect=FAILURE, says=["standby", "primary"])
     assert nothing_was_written(pipeline)

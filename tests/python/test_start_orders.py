@@ -97,7 +97,9 @@ def test_a_streaming_producer_waits_for_such_a_broker_and_stops_when_told(
 
     def waits() -> bool:
         # Both topics are there, and the broker was asked for its transaction coordinator.
-        return any(name.startswith("foodstream-cursor-") and pipeline.topic in name for name in topics.names(lone_broker))
+        return any(
+            name.startswith("foodstream-cursor-") and pipeline.topic in name for name in topics.names(lone_broker)
+        )
 
     eventually(waits, "the producer to come to where it waits")
     assert producer.poll() is None

@@ -28,6 +28,11 @@ const ROOM_TIMEOUT_AT_STOP: Duration = Duration::from_secs(1);
 /// One wait for room. Short, as the queue must not run empty meanwhile.
 const ROOM_WAIT: Duration = Duration::from_millis(5);
 
+/// How long an abort lets records go out first. The coordinator knows of a transaction once its first partition is
+/// registered, a matter of milliseconds; an abort ahead of that is refused, and librdkafka calls the refusal fatal
+/// (confluentinc/librdkafka#4849).
+const SETTLE_BEFORE_ABORT: Duration = Duration::from_millis(500);
+
 /// A blocking initialisation is cut into such pieces, so that refused credentials end it at once.
 const INIT_SLICE: Duration = Duration::from_millis(500);
 
@@ -217,8 +222,10 @@ impl TransactionalProducer for KafkaProducer {
             self.handle.purge();
             return Ok(());
         }
+        let deadline = Instant::now() + timeout;
+        self.handle.flush(SETTLE_BEFORE_ABORT.min(timeout / 2));
         // Drops what waits to be sent, too.
-        let aborted = self.handle.abort_transaction(timeout);
+        let aborted = self.handle.abort_transaction(deadline.saturating_duration_since(Instant::now()));
         // What failed belonged to the transaction that is gone.
         self.handle.context().take_delivery_failure();
         aborted.map_err(|error| self.failed("aborting a transaction", &error.failure))

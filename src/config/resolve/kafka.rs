@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Checked, Resolver, narrowed};
+use crate::config::node::join;
 use crate::config::raw::{RawKafka, RawScalar};
 use crate::config::settings::Kafka;
 use crate::config::{defaults, names, parse, properties, secrets};
@@ -26,6 +27,7 @@ impl Resolver<'_> {
             self.check_brokers(brokers, tls, allow_plaintext)?;
         }
         let consumer_group = self.word("kafka.consumer_group", raw.consumer_group.as_ref())?;
+        self.check_names("topic_config", raw.topic_config.as_ref())?;
         let topic_config = raw.topic_config.iter().flatten();
         let topic_config = topic_config.map(|(name, value)| (name.clone(), value.0.clone())).collect();
         if !self.finished("kafka", &[("brokers", brokers.is_some()), ("topic", topic.is_some())]) {
@@ -64,16 +66,26 @@ impl Resolver<'_> {
         Ok(())
     }
 
+    fn check_names(&self, section: &str, raw: Option<&BTreeMap<String, RawScalar>>) -> Checked<()> {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let Some(name) = raw.into_iter().flatten().map(|(name, _)| name).find(|name| !name.chars().all(legal)) else {
+            return Ok(());
+        };
+        let key = join(&format!("kafka.{section}"), name);
+        Err(self.foreign_problem(section, name, format!("`{key}` is no name of a setting")).about_key())
+    }
+
     fn properties(
         &self,
         section: &str,
         raw: Option<&BTreeMap<String, RawScalar>>,
         allow_plaintext: bool,
     ) -> Checked<Properties> {
+        self.check_names(section, raw)?;
         let mut properties = Properties::new();
         for (written, value) in raw.into_iter().flatten() {
             let name = properties::plain_name(written);
-            let key = format!("kafka.{section}.{written}");
+            let key = join(&format!("kafka.{section}"), written);
             let (name, value) = match name.strip_suffix("_file").filter(|name| secrets::is_secret(name)) {
                 Some(name) => (name, self.foreign(section, written, |this| this.secret_file(&key, &value.0))?),
                 None => (name, value.0.clone()),
@@ -102,7 +114,7 @@ impl Resolver<'_> {
     fn foreign_problem(&self, section: &str, name: &str, fact: String) -> crate::config::problem::Problem {
         let entry = self.root.locate(&format!("kafka.{section}")).entry(name);
         let origin = entry.map(|entry| entry.key_origin.clone()).unwrap_or_default();
-        crate::config::problem::Problem::new(origin, fact).key(format!("kafka.{section}.{name}"))
+        crate::config::problem::Problem::new(origin, fact).key(join(&format!("kafka.{section}"), name))
     }
 
     fn foreign<T>(&self, section: &str, name: &str, make: impl Fn(&Self) -> Checked<T>) -> Checked<T> {

@@ -19,7 +19,10 @@ impl Resolver<'_> {
             self.note(NoteLevel::NoEffect, text);
         }
         let host = self.word("postgres.host", raw.host.as_ref())?;
-        if host.as_deref().is_some_and(|host| host.contains([',', ' '])) {
+        if host
+            .as_deref()
+            .is_some_and(|host| host.contains([',', ' ']) || host[1..].contains(['@', '/']) && !host.starts_with('/'))
+        {
             return Err(self.wrong("postgres.host", "is no single host; name the primary"));
         }
         let database = self.word("postgres.db", raw.db.as_ref())?;

@@ -82,6 +82,8 @@ pub struct Ingest<C, K> {
     chunk: MessageBatch,
     open: MicroBatch,
     opened_at: Option<Instant>,
+    /// Nothing can be added to the open batch: what follows it is gone.
+    cut_short: bool,
     /// This call ends by itself, so it gives up on services that stay away.
     bounded: bool,
     backoff: Backoff,
@@ -128,6 +130,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             chunk: MessageBatch::default(),
             open: MicroBatch::default(),
             opened_at: None,
+            cut_short: false,
             options,
             unknown_keys: 0,
         })
@@ -341,9 +344,10 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
 
     fn after_read_error(&mut self, error: Error) -> Result<()> {
         if error.kind() == Kind::DataLoss {
-            // What was read before the gap is not lost with it.
+            // What was read before the gap is not lost with it: its batch goes the usual way, then reading fails again.
             if self.reader.has_moved() {
-                self.hand_over()?;
+                self.cut_short = true;
+                return Ok(());
             }
             self.settle()?;
             if self.options.fail_on_data_loss {
@@ -358,10 +362,10 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         Ok(())
     }
 
-    /// The open batch is full, its trigger is over, or a bounded run's targets are reached.
+    /// The open batch is full or cut short, its trigger is over, or a bounded run's targets are reached.
     /// At idle a batch that only moved past control records is complete too (C2).
     fn is_complete(&self, targets: Option<&Targets>) -> bool {
-        if self.reader.is_full(self.options.limits) {
+        if self.cut_short || self.reader.is_full(self.options.limits) {
             return true;
         }
         if !self.reader.has_moved() {
@@ -390,6 +394,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     fn cut(&mut self) -> Result<MicroBatch> {
         let mut batch = std::mem::take(&mut self.open);
         self.opened_at = None;
+        self.cut_short = false;
         batch.ranges = self.reader.cut();
         batch.totals = self.totals.of(&batch.accepted)?;
         let Counts { input, accepted, rejected } = batch.counts;
@@ -418,6 +423,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     fn drop_open(&mut self) {
         self.open = MicroBatch::default();
         self.opened_at = None;
+        self.cut_short = false;
     }
 
     /// Notes a commit, or goes back to the log after a lost race. True when it was a commit.
