@@ -262,7 +262,8 @@ impl<'a> Run<'a> {
                 self.note_lake(&picture);
                 self.lake = Some(picture);
             }
-            Err(error) if error.kind() == Kind::Lake && !error.is_retriable() => {
+            // A damaged record, and one that is missing.
+            Err(error) if matches!(error.kind(), Kind::Lake | Kind::DataLoss) && !error.is_retriable() => {
                 self.outlook.founded = true;
                 self.outlook.note(Section::Checkpoint, Status::Fault, error.report());
             }
@@ -407,7 +408,7 @@ impl<'a> Run<'a> {
         match read {
             Ok(holdings) => Ok(holdings),
             // Rows that cannot be read are lost until the file is restored: they will be missing, and this says why.
-            Err(error) if matches!(error.kind(), Kind::Lake | Kind::Schema) => {
+            Err(error) if matches!(error.kind(), Kind::Lake | Kind::DataLoss | Kind::Schema) => {
                 self.outlook.note(Section::Lake, Status::Fault, error.report());
                 Ok(Vec::new())
             }

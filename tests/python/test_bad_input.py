@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from conftest import PASSWORD
 from foodstream._stack import ports
 from foodstream._stack.postgres import Postgres
 
-FAILURE, USAGE, UNAVAILABLE = 1, 2, 75
+FAILURE, USAGE, DIFFERENCE, UNAVAILABLE = 1, 2, 3, 75
 SECRET = "correct-horse-battery"
 
 
@@ -220,37 +220,29 @@ def test_a_standby_is_refused_since_it_does_not_show_the_primarys_transactions(
 # State file
 
 
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        ("", "empty"),
-        ("2025-11-1", "does not hold a position"),
-        ("2025-11-18 12:00:00.000000|", "does not hold a position"),
-        ("2099-01-01 00:00:00.000000|7", "ahead of the published cursor"),
-    ],
-    ids=["empty", "torn", "without its key", "ahead of the cursor"],
-)
-def test_a_state_file_that_is_damaged_or_ahead_stops_the_producer_and_offers_a_way_out(
-    content: str, says: str, pipeline: Any
-) -> None:
+def test_a_state_file_that_is_damaged_or_ahead_stops_the_producer_and_offers_a_way_out(pipeline: Any) -> None:
     pipeline.run("producer", "--once")
     good = pipeline.state_file.read_text(encoding="utf-8")
     pipeline.run("insert-orders")
-    pipeline.state_file.write_text(content, encoding="utf-8")
-    line = refused(
-        pipeline, "producer", "--once", expect=FAILURE, says=[says, str(pipeline.state_file), "--start-from"]
-    )
-    assert PASSWORD not in line
-    assert pipeline.state_file.read_text(encoding="utf-8") == content
+    for content, says in [
+        ("", "empty"),
+        ("2025-11-1", "cut off"),
+        ("2025-11-18 12:00", "cut off"),
+        ("2025-11-18 12:00:00.000000|", "does not hold a position"),
+        ("2099-01-01 00:00:00.000000|7", "ahead of the published cursor"),
+    ]:
+        pipeline.state_file.write_text(content, encoding="utf-8")
+        ways = [says, str(pipeline.state_file), "--start-from"]
+        refused(pipeline, "producer", "--once", expect=FAILURE, says=ways)
+        assert pipeline.state_file.read_text(encoding="utf-8") == content
     # Restored, or accepted knowingly, nothing is missing and nothing comes twice.
-    if says == "empty":
-        pipeline.state_file.write_text(good, encoding="utf-8")
-        pipeline.run("producer", "--once")
-    else:
-        pipeline.run("producer", "--once", "--adopt")
+    pipeline.state_file.write_text(good, encoding="utf-8")
+    assert pipeline.report("producer", "--once")["rows"] == 5
+    pipeline.run("insert-orders")
+    pipeline.state_file.write_text("2025-", encoding="utf-8")
+    assert pipeline.report("producer", "--once", "--adopt")["rows"] == 5
     pipeline.run("consumer", "--once")
     oracle.assert_conserved(pipeline)
-    assert oracle.count(pipeline.lake) == 15
 
 
 def test_a_state_file_that_is_gone_is_written_again_from_the_cursor(pipeline: Any) -> None:
@@ -312,62 +304,53 @@ def foreign_text(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("foreign", [foreign_parquet, foreign_text])
-@pytest.mark.parametrize("when", ["before the first run", "between two runs"])
-def test_foreign_files_in_the_lake_root_are_named_and_left_alone(
-    foreign: Callable[[Path], Path], when: str, pipeline: Any
-) -> None:
-    pipeline.run("producer", "--once")
-    if when == "between two runs":
-        pipeline.run("consumer", "--once")
-        pipeline.run("insert-orders")
+def test_foreign_files_in_the_lake_root_are_named_and_left_alone(pipeline: Any) -> None:
+    for _ in ("before the first commit", "between two commits"):
         pipeline.run("producer", "--once")
-    path = foreign(pipeline.lake / "date=2025-11-18")
-    before = path.read_bytes()
-    line = refused(pipeline, "consumer", "--once", expect=FAILURE, says=[str(path.name)])
-    assert "move it away" in line or "new folder" in line
-    assert path.read_bytes() == before
-    path.unlink()
-    pipeline.run("consumer", "--once")
-    oracle.assert_conserved(pipeline)
+        for foreign in (foreign_parquet, foreign_text):
+            path = foreign(pipeline.lake / "date=2025-11-18")
+            before = path.read_bytes()
+            refused(pipeline, "consumer", "--once", expect=FAILURE, says=[path.name, "move ", " away"])
+            assert path.read_bytes() == before
+            path.unlink()
+        pipeline.run("consumer", "--once")
+        oracle.assert_conserved(pipeline)
+        pipeline.run("insert-orders")
 
 
 @pytest.fixture
 def log(pipeline: Any) -> list[Path]:
-    """The records of a lake with two rounds of rows in it, by number; five rows more wait in the topic."""
-    for _ in range(2):
-        pipeline.run("producer", "--once")
-        pipeline.run("consumer", "--once")
-        pipeline.run("insert-orders")
+    """The records of a lake with ten rows in it, by number; five rows more wait in the topic."""
+    pipeline.run("producer", "--once")
+    pipeline.run("consumer", "--once")
+    pipeline.run("insert-orders")
     pipeline.run("producer", "--once")
     commits = Path(pipeline.config["streaming"]["checkpoint_location"]) / "commits"
-    return sorted(commits.rglob("*.json"))
+    records = sorted(commits.rglob("*.json"))
+    assert len(records) == 3
+    return records
 
 
-def test_a_gap_in_the_commit_log_stops_the_consumer_and_names_the_records(pipeline: Any, log: list[Path]) -> None:
-    missing = log[1]
-    content = missing.read_bytes()
-    missing.unlink()
-    files = oracle.files(pipeline.lake)
-    refused(pipeline, "consumer", "--once", expect=FAILURE, says=["lacks record 1", "rebuild-log"])
-    assert oracle.files(pipeline.lake) == files
-    assert pipeline.run("verify", expect=None).returncode in (1, 3)
-    missing.write_bytes(content)
-    pipeline.run("consumer", "--once")
-    oracle.assert_conserved(pipeline)
-
-
-@pytest.mark.parametrize("which", [0, 1, -1])
-def test_a_flipped_byte_in_the_commit_log_stops_the_consumer_and_names_the_record(
-    which: int, pipeline: Any, log: list[Path]
+def test_a_gap_or_a_flipped_byte_in_the_commit_log_stops_the_consumer_which_names_the_record(
+    pipeline: Any, log: list[Path]
 ) -> None:
-    record = log[which]
-    content = record.read_bytes()
-    place = len(content) // 2
-    record.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    files = oracle.files(pipeline.lake)
+    for record in log:
+        content = record.read_bytes()
+        place = len(content) // 2
+        record.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        refused(pipeline, "consumer", "--once", expect=FAILURE, says=[record.name, "rebuild-log"])
+        record.write_bytes(content)
+    record.write_bytes(content[:place])
     refused(pipeline, "consumer", "--once", expect=FAILURE, says=[record.name, "rebuild-log"])
-    assert pipeline.run("verify", expect=None).returncode in (1, 3)
+    assert pipeline.run("verify", expect=DIFFERENCE)
     record.write_bytes(content)
+    missing = log[1].read_bytes()
+    log[1].unlink()
+    refused(pipeline, "consumer", "--once", expect=FAILURE, says=["lacks record 1", "rebuild-log"])
+    assert pipeline.run("verify", expect=DIFFERENCE)
+    log[1].write_bytes(missing)
+    assert oracle.files(pipeline.lake) == files
     pipeline.run("consumer", "--once")
     oracle.assert_conserved(pipeline)
 
