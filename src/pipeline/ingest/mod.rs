@@ -10,6 +10,7 @@
 
 mod positions;
 mod report;
+mod watch;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use crate::validate::Validator;
 use super::progress::{Ingested, Reports};
 use super::retry::Backoff;
 use super::shutdown::Stop;
+use watch::Watch;
 use writer::{Done, Outcome, Writer};
 
 /// Longest wait inside one poll: a stop request is noticed within it.
@@ -487,22 +489,5 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             tracing::debug!(target: "foodstream::consumer", "group offsets were not published: {}", error.report());
         }
         Ok(())
-    }
-}
-
-/// When a bounded run last saw anything move, and when it last looked at the log.
-#[derive(Debug)]
-struct Watch {
-    last_moved: Instant,
-    looked: Instant,
-}
-
-impl Watch {
-    fn new(now: Instant) -> Self {
-        Watch { last_moved: now, looked: now }
-    }
-
-    fn moved(&mut self, now: Instant) {
-        self.last_moved = now;
     }
 }
