@@ -291,14 +291,14 @@ mod tests {
             tracing::info!(target: "foodstream::producer", rows = 5, "Fetched {} new records", 5);
             tracing::warn!(target: "foodstream::consumer", "slow");
             tracing::error!(target: "foodstream::lake::recovery", file = "a b", "torn");
-            tracing::error!(target: "tokio_postgres::connection", code = 7u64);
+            tracing::error!(target: "some_crate::inner", code = 7u64);
         });
         assert_eq!(
             text,
             "2026-11-21 08:12:01.123 INFO  [PRODUCER] Fetched 5 new records\n\
              2026-11-21 08:12:01.123 WARN  [CONSUMER] slow\n\
              2026-11-21 08:12:01.123 ERROR [LAKE] torn file=\"a b\"\n\
-             2026-11-21 08:12:01.123 ERROR [tokio_postgres] code=7\n"
+             2026-11-21 08:12:01.123 ERROR [some_crate] code=7\n"
         );
     }
 
