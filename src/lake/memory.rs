@@ -121,7 +121,6 @@ impl Lake for MemoryLake {
             lost: batch.lost.clone(),
             counts: batch.counts,
             totals: batch.totals.clone(),
-            lost: batch.lost.clone(),
             files: files.collect(),
         };
         self.lock().staged.insert(id, batch.clone());
