@@ -41,7 +41,7 @@ async fn a_horizon_that_stays_back_is_exit_75_and_names_who_holds_it() {
     assert_eq!(error.exit_code(), 75);
     assert!(error.to_string().contains("pid 4711") && error.to_string().contains("after 90 s"), "{error}");
     assert_eq!(bench.published(), [1, 2], "everything below it is published");
-    assert_eq!(bench.limits().len(), 9);
+    assert_eq!(bench.limits().len(), 10);
 }
 
 #[tokio::test]
