@@ -5,7 +5,6 @@ import datetime
 import inspect
 import json
 import logging
-import multiprocessing
 import os
 import pickle
 import signal
@@ -187,11 +186,27 @@ def test_stop_ends_a_run_in_another_thread(tmp_path: Path, eventually: Callable[
     assert producer.status["message"] == "idle"
 
 
-def _use(config: dict[str, Any], answer: Any) -> None:
+# A program of its own: a spawned child imports the file of its target by name, which a test file has not.
+_SPAWNING = """
+import json, multiprocessing, sys
+import foodstream
+
+def use(config, answer):
     try:
         foodstream.Producer(config).run(once=True)
     except Exception as error:
         answer.put(f"{type(error).__name__}: {error}")
+
+if __name__ == "__main__":
+    config = json.loads(sys.argv[1])
+    foodstream.Producer(config).close()
+    context = multiprocessing.get_context("spawn")
+    answer = context.Queue()
+    child = context.Process(target=use, args=(config, answer))
+    child.start()
+    print(answer.get(timeout=30))
+    child.join()
+"""
 
 
 def test_a_forked_child_is_told_to_be_spawned(tmp_path: Path) -> None:
@@ -212,12 +227,11 @@ def test_a_forked_child_is_told_to_be_spawned(tmp_path: Path) -> None:
 
 
 def test_a_spawned_child_works(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    answer = context.Queue()
-    child = context.Process(target=_use, args=(settings(tmp_path), answer))
-    child.start()
-    assert answer.get(timeout=30).startswith("SourceError")
-    child.join()
+    program = tmp_path / "spawning.py"
+    program.write_text(_SPAWNING, encoding="utf-8")
+    words = [sys.executable, str(program), json.dumps(settings(tmp_path))]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith("SourceError")
 
 
 def test_events_go_to_logging_and_nothing_is_configured(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
