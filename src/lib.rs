@@ -9,6 +9,7 @@
 
 pub mod clock;
 pub mod error;
+pub mod failpoints;
 pub mod model;
 pub mod telemetry;
 

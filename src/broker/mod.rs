@@ -4,6 +4,9 @@
 //! conformance suite runs over both. All calls block: they run on threads of their own, never on the
 //! async runtime. Only `kafka` names rdkafka.
 
+pub mod kafka;
+pub mod memory;
+
 use std::time::Duration;
 
 use crate::error::Result;
@@ -68,6 +71,8 @@ pub enum Event {
 ///   assigned or sought position are never handed out, also while a seek is in flight.
 /// - `poll` returns early with what it has when an event happens; events are handed over before records that
 ///   come after them. An empty result is no sign of an end of the topic: only `EndOfPartition` is.
+/// - An error of `poll` voids what the same call appended, and events may be lost with it: the caller seeks to
+///   where it stands before it reads on.
 /// - The group's committed offsets are written for lag tools only and never read as positions.
 pub trait GroupConsumer: Send {
     /// Appends up to `max_messages` messages, or about `max_bytes`, to `into`, waiting `timeout` for the first.

@@ -3,7 +3,19 @@
 //! `poll` reads pages below a horizon that no open transaction can still write behind (`horizon`); a source
 //! that reads the database's log can stand behind the same trait. Below: `postgres`. Above: `pipeline`.
 
+pub mod horizon;
+pub mod memory;
+mod plan;
+mod poll;
+mod preflight;
+mod zone;
+
 use std::future::Future;
+
+pub use horizon::{Holder, Who};
+pub use plan::schema_of_table;
+pub use poll::{APPLICATION_NAME, PollOptions, PollSource};
+pub use preflight::{Preflight, PreflightColumn};
 
 use crate::error::Result;
 use crate::model::{ChangeBatch, Cursor};

@@ -67,6 +67,29 @@ impl Overrides {
     }
 }
 
+impl Overrides {
+    /// Lays the tree over another one, key by key, where a program has both.
+    pub fn over(mut self, below: serde_json::Value) -> Self {
+        self.tree = Some(merged(below, self.tree.take().unwrap_or_default()));
+        self
+    }
+}
+
+fn merged(below: serde_json::Value, above: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match (below, above) {
+        (below, Value::Null) => below,
+        (Value::Object(mut below), Value::Object(above)) => {
+            for (key, value) in above {
+                let beneath = below.remove(&key).unwrap_or_default();
+                below.insert(key, merged(beneath, value));
+            }
+            Value::Object(below)
+        }
+        (_, above) => above,
+    }
+}
+
 /// `NAME=value` a line, as shells and Docker write it; the number of the first line that is not.
 fn environment_file(text: &str) -> Result<BTreeMap<String, String>, usize> {
     let mut environment = BTreeMap::new();

@@ -4,7 +4,35 @@
 //! commit, renames to make it visible, recovery that finishes what a kill left (protocols L1 to L8).
 //! Above: `pipeline::ingest`, `verify`, `tools`.
 
+mod commit_log;
+mod durable;
+mod identity;
+mod layout;
+mod local;
+#[cfg(test)]
+pub(crate) mod memory;
+mod parquet;
+mod plan;
+mod probe;
+mod publish;
+pub mod read;
+mod rebuild;
+mod record;
+pub mod report;
+pub mod sample;
+mod stage;
+mod staging;
+mod state;
+mod totals;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
+
+pub use local::{LakeOptions, LocalLake};
+pub use plan::Plan;
+pub use rebuild::{Gap, RebuildReport, rebuild_log};
 
 use crate::error::Result;
 use crate::model::{Counts, MicroBatch, OffsetRange, PartitionOffset, Totals};
@@ -35,7 +63,10 @@ impl Head {
 /// `Lake::discard` removes them at once.
 #[derive(Clone, Debug)]
 pub struct Staged {
+    /// The id the commit record will carry: that of the batch's plan, or a fresh one.
+    pub batch: String,
     pub ranges: Vec<OffsetRange>,
+    pub lost: Vec<OffsetRange>,
     pub counts: Counts,
     pub totals: Totals,
     pub files: Vec<StagedFile>,
@@ -72,6 +103,8 @@ pub enum Committed {
 ///   (partitions the head does not know count as equal).
 /// - **Durable before acknowledged.** `Done` means that a power cut keeps it.
 /// - **Several writers** share one log; the number is the fence. A loser learns the new head and decides.
+/// - **Errors end the instance.** After an error that is not `Kind::Bug`, or once a commit has begun, drop it and
+///   open the lake again: the log then says whether the commit happened. A sync is never tried twice.
 /// - All calls block.
 pub trait Lake: Send {
     /// Re-reads the log's tail. `None`: the lake has not been founded.

@@ -57,6 +57,10 @@ pub fn format_timestamp_us(timestamp_us: i64) -> String {
 /// Reads `2025-11-18 12:30:45[.123456]`, with a `T` or a space, and a bare date; no zone.
 pub fn parse_timestamp_us(text: &str) -> Option<i64> {
     let text = text.trim();
+    // A number that lost its last digit is still a number to chrono: `2025-11-1` must not become the first of the month.
+    if !matches!(text.len(), 10 | 16 | 19..) {
+        return None;
+    }
     const FORMS: [&str; 4] = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"];
     FORMS
         .iter()

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Stable reason codes; with the column they make the text that quarantine files show: `not_positive:amount`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Stable reason codes, in the order in which the reasons of one value are listed; with the column they make the text that quarantine files show: `not_positive:amount`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// A null value: Kafka's deletion marker.
     Tombstone,
@@ -48,6 +48,14 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The value itself was lost in decoding, not merely found wanting by a rule: what a lake row would show in its
+    /// place is not what the message says.
+    pub fn loses_value(self) -> bool {
+        use Reason::{DuplicateKey, EmptyMessage, NotJson, NotObject, NotUtf8, Tombstone, TooDeep};
+        matches!(self, Tombstone | EmptyMessage | NotUtf8 | NotJson | NotObject | DuplicateKey | TooDeep)
+            || matches!(self, Reason::WrongType | Reason::OutOfRange | Reason::Unparseable)
+    }
+
     pub fn code(self) -> &'static str {
         match self {
             Reason::Tombstone => "tombstone",

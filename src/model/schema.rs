@@ -17,7 +17,10 @@ pub enum DataType {
     SmallInt,
     Int,
     BigInt,
-    Decimal { precision: u8, scale: u8 },
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
     Double,
     Boolean,
     String,
@@ -131,11 +134,8 @@ impl Schema {
     /// The Arrow schema of accepted rows. Every field is nullable there: a rule may allow a null that the
     /// schema's `nullable: false` forbids to accepted rows, and readers that union files need one answer.
     pub fn to_arrow(&self) -> SchemaRef {
-        let fields: Vec<Field> = self
-            .columns
-            .iter()
-            .map(|column| Field::new(&column.name, column.data_type.to_arrow(), true))
-            .collect();
+        let fields: Vec<Field> =
+            self.columns.iter().map(|column| Field::new(&column.name, column.data_type.to_arrow(), true)).collect();
         Arc::new(ArrowSchema::new(fields))
     }
 

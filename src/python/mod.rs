@@ -1,1 +1,49 @@
-//! The Python boundary: converts and calls.
+//! The Python boundary: converts and calls; the package `foodstream` gives these names their place.
+//!
+//! ```text
+//! Producer, Consumer ─▶ handle (one session, one call at a time) ─▶ wait (no GIL, Ctrl-C heard) ─▶ pipeline
+//! Batch, read ─▶ arrow (capsules) · errors (exceptions) · logging (events to `logging`) · main ─▶ cli
+//! ```
+//! Classes are frozen: what changes stands behind locks, and every wait for one has released the GIL.
+
+mod arrow;
+mod consumer;
+mod convert;
+mod errors;
+mod functions;
+mod handle;
+mod logging;
+mod producer;
+mod progress;
+mod report;
+mod wait;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _core {
+    use super::*;
+
+    #[pymodule_export]
+    use super::arrow::Rows;
+    #[pymodule_export]
+    use super::consumer::{Batch, Consumer};
+    #[pymodule_export]
+    use super::convert::Config;
+    #[pymodule_export]
+    use super::functions::{insert_test_orders, main, read, verify_pipeline};
+    #[pymodule_export]
+    use super::producer::Producer;
+    #[pymodule_export]
+    use super::progress::{LakeProgress, Progress};
+    #[pymodule_export]
+    use super::report::Report;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        wait::remember_process();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        errors::register(module)?;
+        logging::connect(module.py())
+    }
+}

@@ -1,1 +1,4 @@
 //! The message format: a row as one JSON object, both ways.
+
+pub mod decode;
+pub mod encode;

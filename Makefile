@@ -1,0 +1,112 @@
+# `make` alone lists the chores. Two of them are all a newcomer needs: `make demo` and `make test`.
+#
+#   PYTHON=python3.12      the interpreter .venv is made from (3.11 or newer)
+#   VENV=.venv             where it is made
+#   CARGO_TARGET_DIR=…     where Rust builds, if several clones should share what is compiled
+
+PYTHON ?= python3
+VENV ?= .venv
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+CONFIG ?= configs/orders_stream.yml
+
+BIN := $(abspath $(VENV))/bin
+# An interpreter switched on in the shell must not decide where things go; maturin and pyo3 both look at this.
+export VIRTUAL_ENV := $(abspath $(VENV))
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# pyo3 is compiled anew whenever one of these differs from the last time, so clippy must say what maturin says.
+PYO3 = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON="$(BIN)/python" PYTHON_SYS_EXECUTABLE="$(BIN)/python" \
+	PYO3_CONFIG_FILE="$$(ls -t "$(abspath $(TARGET))"/maturin/pyo3-config-*.txt | head -n 1)" \
+	PYO3_ENVIRONMENT_SIGNATURE="$$("$(BIN)/python" -c 'import struct, sys; \
+	print("cpython-%d.%d-%dbit" % (*sys.version_info[:2], struct.calcsize("P") * 8))')"
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-rust test-python lint format deny coverage build wheel clean toolchain \
+	orders-producer orders-consumer up down
+
+help: ## list the chores
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: build ## the whole walk on a real PostgreSQL and Kafka, about a minute; leaves nothing behind
+	@$(BIN)/foodstream demo
+
+test: lint ## everything: lint, Rust tests, Python tests, on real services
+	$(BIN)/python tests/with_services.py -- sh -ec 'cargo test --locked; "$(BIN)/pytest"'
+
+test-rust: $(VENV)/.installed ## only the Rust tests
+	$(BIN)/python tests/with_services.py -- cargo test --locked
+
+test-python: build ## only the Python tests
+	$(BIN)/pytest
+
+# clippy after the build, since it reuses what the build has compiled; both feature sets, as some code is in one only.
+lint: build ## formatting, clippy, ruff, mypy, and cargo deny if it is installed
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	@echo cargo clippy --locked --lib --features python -- -D warnings
+	@$(PYO3) cargo clippy --locked --lib --features python -- -D warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@if command -v cargo-deny >/dev/null; then $(MAKE) --no-print-directory deny; \
+	else echo 'cargo deny is not installed; its bans and licences are also checked by tests/python/test_packaging.py'; fi
+
+deny: ## licences, advisories, one Arrow (cargo install --locked cargo-deny)
+	cargo deny --locked check
+
+format: $(VENV)/.installed ## format all code
+	cargo fmt
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+coverage: $(VENV)/.installed ## lines the Rust tests reach (cargo install cargo-llvm-cov)
+	$(BIN)/python tests/with_services.py -- cargo llvm-cov --locked
+
+build: $(VENV)/.built ## .venv with foodstream in it
+
+wheel: $(VENV)/.installed ## a release wheel in dist/
+	$(BIN)/maturin build --release --out dist
+
+up: build ## PostgreSQL and Kafka on this machine, until `make down`
+	@$(BIN)/foodstream local up
+
+down: build ## stop them; the data stays
+	@$(BIN)/foodstream local down
+
+orders-producer: build ## publish orders until Ctrl-C (CONFIG=file)
+	@$(BIN)/foodstream producer --config $(CONFIG)
+
+orders-consumer: build ## write orders to the lake until Ctrl-C (CONFIG=file)
+	@$(BIN)/foodstream consumer --config $(CONFIG)
+
+# The data of a local stack and the lake stay: `foodstream local reset` deletes the one, nobody the other.
+clean: ## delete what was built here
+	rm -rf $(VENV) target dist python/foodstream/_core.*.so .mypy_cache .pytest_cache .ruff_cache
+	find python tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Everything that is missing in one go, with what it is for.
+toolchain:
+	@missing=; need() { command -v "$$1" >/dev/null || { echo "missing: $$1, $$2" >&2; missing=1; }; }; \
+	need cargo 'the Rust toolchain, 1.95 or newer'; \
+	need cc 'a C compiler, for librdkafka'; \
+	need make 'GNU make, for librdkafka'; \
+	need perl 'for the OpenSSL inside librdkafka'; \
+	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo 'missing: Python 3.11 or newer; name one with PYTHON=' >&2; missing=1; }; \
+	"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo 'missing: the venv module of Python (package python3-venv on Debian)' >&2; missing=1; }; \
+	test -z "$$missing"
+
+# The tools and the extras, without the package itself, which maturin builds.
+$(VENV)/.installed: pyproject.toml | toolchain
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -c 'import tomllib; \
+	extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	print(*sum(extras.values(), []), sep="\n")' > $(VENV)/requirements.txt
+	$(BIN)/pip install --quiet --requirement $(VENV)/requirements.txt
+	@touch $@
+
+# With the dev profile, the one of `cargo test`, so that the dependencies are compiled once for both.
+$(VENV)/.built: $(VENV)/.installed Cargo.toml Cargo.lock $(shell find src -name '*.rs' 2>/dev/null)
+	$(BIN)/maturin develop --quiet
+	@touch $@

@@ -1,0 +1,272 @@
+"""The Rust core, as Python sees it. Names meant for use are in ``foodstream``."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias, final
+
+# A configuration file, its content as nested dicts, or a Config. A dict stands above the environment, a file below.
+ConfigLike: TypeAlias = str | PathLike[str] | Mapping[str, Any] | Config
+
+__version__: str
+
+def main(argv: Sequence[str]) -> int | tuple[Literal["local", "demo"], dict[str, Any]]:
+    """Run one command; ``argv[0]`` is the program's name.
+
+    Returns the exit code, or the name and the options of a command that Python runs.
+    """
+
+class FoodstreamError(Exception):
+    """Base of all errors of this package."""
+
+    retriable: bool
+    """True if the same call may succeed later without a change of configuration or data."""
+
+class ConfigError(FoodstreamError, ValueError):
+    """The configuration is wrong; path, line, column and key say where, if in a file."""
+
+    path: str | None
+    line: int | None
+    column: int | None
+    key: str | None
+    """Dotted, such as ``kafka.brokers``."""
+
+class SourceError(FoodstreamError):
+    """PostgreSQL could not be reached, or refused."""
+
+class BrokerError(FoodstreamError):
+    """Kafka could not be reached, or refused."""
+
+class SchemaError(FoodstreamError):
+    """The table, the messages or the lake disagree about columns."""
+
+class LakeError(FoodstreamError):
+    """The lake, its log, or the file system under it is not as it must be."""
+
+class DataLossError(FoodstreamError):
+    """Rows or offsets never read are gone; the message names the interval."""
+
+class FencedError(FoodstreamError):
+    """Another process took over this pipeline or these partitions."""
+
+@final
+class Config:
+    """A configuration that was read once and can be used many times.
+
+    ``overrides`` is laid over everything else: ``{"cdc": {"batch_limit": 500}}``. Raises ``ConfigError``.
+    """
+
+    def __new__(cls, config: ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Self: ...
+
+@final
+class Progress:
+    """What a run of the producer has done."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def transactions(self) -> int: ...
+    @property
+    def polls(self) -> int: ...
+    @property
+    def cursor(self) -> str | None:
+        """The last published position, ``timestamp|key`` as the state file holds it."""
+    @property
+    def seconds(self) -> float: ...
+
+@final
+class LakeProgress:
+    """What a run of the consumer has done."""
+
+    @property
+    def rows(self) -> int:
+        """Messages: accepted and rejected."""
+    @property
+    def accepted(self) -> int: ...
+    @property
+    def rejected(self) -> int: ...
+    @property
+    def batches(self) -> int: ...
+    @property
+    def files(self) -> int: ...
+    @property
+    def commit(self) -> int | None:
+        """Number of the log's last commit, whoever made it."""
+    @property
+    def offsets(self) -> dict[int, int]:
+        """Partition to the next offset to read."""
+    @property
+    def seconds(self) -> float: ...
+
+@final
+class Producer:
+    """Polls a table and publishes its rows to a topic, each exactly once.
+
+    Raises ``ConfigError`` at once if the configuration is wrong; nothing is connected before the first call.
+    ``start_from`` is a position as the state file holds it, ``2025-11-18 12:30:45.123456|42``; ``adopt`` accepts one
+    that the topic contradicts. ``once_wait`` is how many seconds a run with ``once`` waits for open transactions.
+    One call at a time; ``stop``, ``status`` and the progress may be used from any thread.
+    """
+
+    def __new__(
+        cls,
+        config: ConfigLike,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        start_from: str | None = None,
+        adopt: bool = False,
+        once_wait: float = 90.0,
+    ) -> Self: ...
+    def run(self, *, once: bool = False, timeout: float | None = None, max_rows: int | None = None) -> Progress:
+        """Publish until stop() or Ctrl-C; with once, until what is there now is published.
+
+        ``timeout`` is in seconds. What was read is committed before it returns. After a Ctrl-C the object can be used
+        again. Raises ``SourceError``, ``BrokerError``, ``FencedError``, ``DataLossError``.
+        """
+    def poll(self) -> int:
+        """Read and publish one page; return the number of rows published."""
+    def stop(self) -> None:
+        """End the run in another thread after what it is doing; nothing if there is none."""
+    def close(self) -> None:
+        """Let go of all connections. May be called again; anything else afterwards raises."""
+    @property
+    def status(self) -> dict[str, Any]:
+        """What it is doing: ``message`` is idle, running, stopping or closed."""
+    @property
+    def last_progress(self) -> dict[str, Any] | None:
+        """The last transaction, in the words of Spark's StreamingQueryProgress."""
+    @property
+    def recent_progress(self) -> list[dict[str, Any]]:
+        """The last hundred transactions."""
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+
+@final
+class Rows:
+    """Rows in Arrow form; polars, pyarrow, duckdb and pandas take it as it is, any number of times."""
+
+    @property
+    def columns(self) -> list[str]: ...
+    def __arrow_c_schema__(self) -> object: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
+    def __len__(self) -> int: ...
+
+@final
+class Batch:
+    """A micro-batch: decoded and validated, not yet in the lake.
+
+    It is committed by ``commit()`` or by asking the consumer for the next one; leaving the loop, an exception and
+    ``close()`` leave it uncommitted, and its messages come again. Its length counts messages, accepted and rejected.
+    """
+
+    @property
+    def id(self) -> int:
+        """Number of its commit, if no other worker commits before."""
+    @property
+    def accepted(self) -> Rows:
+        """Valid rows, in the lake's columns."""
+    @property
+    def rejected(self) -> Rows:
+        """Rows that failed validation, with their reasons, their bytes and their position."""
+    @property
+    def offsets(self) -> dict[int, tuple[int, int]]:
+        """Partition to (from, to), ``to`` not included."""
+    def commit(self) -> bool:
+        """Write files, quarantine and offsets to the lake in one commit.
+
+        False if another worker of the group took the partitions meanwhile: the messages come again, to that one.
+        Raises ``LakeError``, and ``FoodstreamError`` for a batch that is no longer the current one.
+        """
+    def __len__(self) -> int: ...
+
+@final
+class Consumer:
+    """Consumes a topic into the lake, or hands its micro-batches to Python.
+
+    With ``available_now`` runs and loops end at the offsets the topic ended at when they began; ``once_wait`` is how
+    many seconds they wait there for open transactions. One call at a time; ``stop``, ``status`` and the progress may
+    be used from any thread::
+
+        with foodstream.Consumer(config, available_now=True) as consumer:
+            for batch in consumer:
+                frame = polars.DataFrame(batch.accepted)
+    """
+
+    def __new__(
+        cls,
+        config: ConfigLike,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        available_now: bool = False,
+        once_wait: float = 90.0,
+    ) -> Self: ...
+    def run(
+        self,
+        *,
+        available_now: bool = False,
+        once: bool = False,
+        max_batches: int | None = None,
+        timeout: float | None = None,
+    ) -> LakeProgress:
+        """Consume into the lake until stop(), Ctrl-C or a limit.
+
+        ``once`` is another word for ``available_now``; ``timeout`` is in seconds. Raises ``BrokerError``,
+        ``LakeError``, ``SchemaError``, ``DataLossError``.
+        """
+    def stop(self) -> None:
+        """End the run or the loop in another thread after its commit; nothing if there is none."""
+    def close(self) -> None:
+        """Leave the group and let go of all connections. May be called again; anything else afterwards raises."""
+    @property
+    def status(self) -> dict[str, Any]:
+        """What it is doing: ``message`` is idle, running, stopping or closed."""
+    @property
+    def last_progress(self) -> dict[str, Any] | None:
+        """The last commit, in the words of Spark's StreamingQueryProgress."""
+    @property
+    def recent_progress(self) -> list[dict[str, Any]]:
+        """The last hundred commits."""
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Batch: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+
+@final
+class Report:
+    """What verify_pipeline found; true unless something was lost, repeated or altered."""
+
+    @property
+    def checks(self) -> list[dict[str, Any]]:
+        """A dict a section: status, name, summary, details."""
+    @property
+    def missing(self) -> list[str]:
+        """Up to twenty keys that should be in the lake or the quarantine and are in neither."""
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Every number of the comparison."""
+    def to_dict(self) -> dict[str, Any]:
+        """The report as ``foodstream verify --report json`` prints it."""
+    def __bool__(self) -> bool: ...
+    def _repr_html_(self) -> str: ...
+
+def verify_pipeline(config: ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Report:
+    """Compare table, topic, lake and state by key and content; changes nothing."""
+
+def read(
+    source: ConfigLike, *, date: str | datetime.date | None = None, overrides: Mapping[str, Any] | None = None
+) -> Rows:
+    """Return the committed rows of a lake, named by its configuration or its folder.
+
+    ``date`` is one partition. With a configuration the commit log says what is committed; a folder is listed.
+    """
+
+def insert_test_orders(
+    config: ConfigLike, *, count: int = 5, overrides: Mapping[str, Any] | None = None
+) -> list[int | str]:
+    """Insert generated orders into the table and return their keys."""

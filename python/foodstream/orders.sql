@@ -1,0 +1,1 @@
+../../db/orders.sql

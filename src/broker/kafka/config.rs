@@ -1,0 +1,175 @@
+//! librdkafka's settings for each role.
+//!
+//! Three layers, later ones win: our defaults, the user's (`kafka.properties`, then `kafka.producer` or
+//! `kafka.consumer`), and the settings on which promises rest. The configuration already refuses a user's setting
+//! that the last layer would override, so no setting is ever dropped silently.
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+
+use crate::config::Kafka;
+
+/// Of every role.
+const COMMON: [(&str, &str); 8] = [
+    ("client.id", "foodstream"),
+    // A small record must not wait for an acknowledgement of the one before.
+    ("socket.nagle.disable", "true"),
+    // After a broker's return a client should be back in a second or two; the library would wait up to ten.
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "1000"),
+    // Brokers close idle connections by themselves every ten minutes; that is no event.
+    ("log.connection.close", "false"),
+    // Pushing client metrics to the broker delays the end of each client.
+    ("enable.metrics.push", "false"),
+    // Partitions added to the topic are read from their start: find them within half a minute, not five.
+    ("topic.metadata.refresh.interval.ms", "30000"),
+    // Nobody reads them.
+    ("statistics.interval.ms", "0"),
+];
+
+/// Both sides create topics with stated settings; one that appears by itself would have the broker's.
+const COMMON_FIXED: [(&str, &str); 1] = [("allow.auto.create.topics", "false")];
+
+const PRODUCER: [(&str, &str); 9] = [
+    ("compression.codec", "lz4"),
+    // Batches fill up while the one before travels; a commit flushes at once whatever this says.
+    ("linger.ms", "5"),
+    // What may wait unsent: together with librdkafka's own 250 bytes a message this keeps below 64 MB.
+    ("queue.buffering.max.messages", "100000"),
+    ("queue.buffering.max.kbytes", "32768"),
+    // Java's default partitioner, so that other producers of the topic agree on a key's partition.
+    ("partitioner", "murmur2_random"),
+    // The broker's own default limit, so that what the broker takes is not refused here.
+    ("message.max.bytes", "1048588"),
+    // Within the transaction's time-out, so that a message fails before its transaction does.
+    ("message.timeout.ms", "50000"),
+    // The first retry at once: a partition is often just between two transactions. Grows to a second.
+    ("retry.backoff.ms", "5"),
+    ("retry.backoff.max.ms", "1000"),
+];
+
+const PRODUCER_FIXED: [(&str, &str); 3] =
+    [("enable.idempotence", "true"), ("acks", "all"), ("delivery.report.only.error", "true")];
+
+/// How long the broker keeps a transaction open without hearing of it; then it aborts it.
+const TRANSACTION_TIMEOUT_MS: &str = "60000";
+
+const CONSUMER: [(&str, &str); 6] = [
+    // The library sleeps a second when its queue is full; that alone costs a factor of four.
+    ("fetch.queue.backoff.ms", "2"),
+    // Small queues read as fast as large ones and leave the memory to the batches.
+    ("queued.min.messages", "20000"),
+    ("queued.max.messages.kbytes", "16384"),
+    ("fetch.max.bytes", "16777216"),
+    // A killed worker frees its partitions in six seconds, not 45. The commit log is the fence, so a worker that
+    // only paused loses time, not rows. Six seconds is also the least a broker takes by default.
+    ("session.timeout.ms", "6000"),
+    ("heartbeat.interval.ms", "1500"),
+];
+
+const CONSUMER_FIXED: [(&str, &str); 8] = [
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("isolation.level", "read_committed"),
+    ("check.crcs", "true"),
+    ("enable.partition.eof", "true"),
+    // All partitions are taken back before any is given out, so that an owner holds one kind of event.
+    ("partition.assignment.strategy", "range"),
+    ("group.protocol", "classic"),
+];
+
+pub fn producer(kafka: &Kafka) -> ClientConfig {
+    let mut config = layered(kafka, &PRODUCER, kafka.producer_properties.iter());
+    set_all(&mut config, &PRODUCER_FIXED);
+    config
+}
+
+pub fn transactional_producer(kafka: &Kafka, transactional_id: &str) -> ClientConfig {
+    let mut config = producer(kafka);
+    config.set("transactional.id", transactional_id);
+    config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+    config
+}
+
+pub fn group_consumer(kafka: &Kafka) -> ClientConfig {
+    let mut config = reader(kafka);
+    config.set("group.id", &kafka.consumer_group);
+    config
+}
+
+/// A consumer of no group.
+pub fn reader(kafka: &Kafka) -> ClientConfig {
+    let mut config = layered(kafka, &CONSUMER, kafka.consumer_properties.iter());
+    set_all(&mut config, &CONSUMER_FIXED);
+    config
+}
+
+pub fn admin(kafka: &Kafka) -> ClientConfig {
+    layered(kafka, &[], std::iter::empty())
+}
+
+fn layered<'a>(
+    kafka: &'a Kafka,
+    defaults: &[(&str, &str)],
+    own: impl Iterator<Item = (&'a String, &'a String)>,
+) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    // Filtering is tracing's business; the wrapper would otherwise ask the `log` crate.
+    config.set_log_level(RDKafkaLogLevel::Info);
+    set_all(&mut config, &COMMON);
+    set_all(&mut config, defaults);
+    for (name, value) in kafka.properties.iter().chain(own) {
+        config.set(name, value);
+    }
+    set_all(&mut config, &COMMON_FIXED);
+    config.set("bootstrap.servers", &kafka.brokers);
+    config
+}
+
+fn set_all(config: &mut ClientConfig, settings: &[(&str, &str)]) {
+    for (name, value) in settings {
+        config.set(*name, *value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn kafka() -> Kafka {
+        Kafka {
+            brokers: "broker.example:9092".to_owned(),
+            topic: "orders".to_owned(),
+            num_partitions: 3,
+            replication_factor: 1,
+            topic_config: BTreeMap::new(),
+            consumer_group: "g".to_owned(),
+            properties: BTreeMap::from([("security.protocol".to_owned(), "sasl_ssl".to_owned())]),
+            producer_properties: BTreeMap::from([("linger.ms".to_owned(), "50".to_owned())]),
+            consumer_properties: BTreeMap::from([("isolation.level".to_owned(), "read_uncommitted".to_owned())]),
+            exactly_once: true,
+        }
+    }
+
+    #[test]
+    fn librdkafka_accepts_every_setting_of_every_role() {
+        let kafka = Kafka { properties: BTreeMap::new(), ..kafka() };
+        for config in [transactional_producer(&kafka, "t"), producer(&kafka), group_consumer(&kafka), admin(&kafka)] {
+            config.create_native_config().expect("known names and valid values");
+        }
+    }
+
+    #[test]
+    fn the_users_settings_win_over_our_defaults_and_promises_over_both() {
+        let producer = producer(&kafka());
+        assert_eq!(producer.get("linger.ms"), Some("50"));
+        assert_eq!(producer.get("security.protocol"), Some("sasl_ssl"));
+        assert_eq!(producer.get("enable.idempotence"), Some("true"));
+        let consumer = group_consumer(&kafka());
+        assert_eq!(consumer.get("isolation.level"), Some("read_committed"));
+        assert_eq!(consumer.get("auto.offset.reset"), Some("error"));
+        assert_eq!(consumer.get("linger.ms"), None);
+    }
+}

@@ -1,0 +1,214 @@
+//! What one librdkafka instance says besides its answers: log lines, errors, failed deliveries, rebalances.
+//!
+//! The instance's events are handed in by `native`; the owner of the instance asks here. Log lines go on to
+//! tracing under `foodstream::kafka`, at most a few in a while: a broker that is away would say so for ever.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+use super::native::Failure;
+
+/// Lines an instance may write at warning or information level in one window; the others are counted.
+const LINES_PER_WINDOW: u32 = 5;
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// A change of the group's assignment, not yet seen by the owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rebalance {
+    Assigned(Vec<i32>),
+    Revoked,
+}
+
+#[derive(Default)]
+struct Said {
+    /// Refused credentials or certificates: waiting does not help.
+    refusal: Option<Failure>,
+    /// Why no connection came about, last heard.
+    transport: Option<String>,
+    all_brokers_down: bool,
+    failed_delivery: Option<Failure>,
+    rebalances: VecDeque<Rebalance>,
+}
+
+struct LogWindow {
+    began: Instant,
+    lines: u32,
+}
+
+pub struct Context {
+    brokers: String,
+    said: Mutex<Said>,
+    window: Mutex<LogWindow>,
+    closing: AtomicBool,
+}
+
+impl Context {
+    pub fn new(brokers: &str) -> Self {
+        Context {
+            brokers: brokers.to_owned(),
+            said: Mutex::default(),
+            window: Mutex::new(LogWindow { began: Instant::now(), lines: 0 }),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    // Callbacks of C run through here: a poisoned lock must not become a panic across that border.
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn refusal(&self) -> Option<Failure> {
+        self.said().refusal.clone()
+    }
+
+    pub fn transport(&self) -> Option<String> {
+        self.said().transport.clone()
+    }
+
+    /// Whether all brokers were reported down since this was last asked.
+    pub fn take_all_brokers_down(&self) -> bool {
+        std::mem::take(&mut self.said().all_brokers_down)
+    }
+
+    /// The first delivery that failed since this was last asked.
+    pub fn take_delivery_failure(&self) -> Option<Failure> {
+        self.said().failed_delivery.take()
+    }
+
+    pub fn next_rebalance(&self) -> Option<Rebalance> {
+        self.said().rebalances.pop_front()
+    }
+
+    pub fn begin_close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub fn take_rebalance(&self, rebalance: Rebalance) {
+        self.said().rebalances.push_back(rebalance);
+    }
+
+    pub fn take_failed_delivery(&self, code: Code, text: &str) {
+        // Dropped on our own order; such a report may come late, when the next transaction has begun.
+        if matches!(code, Code::PurgeQueue | Code::PurgeInflight) {
+            return;
+        }
+        let mut said = self.said();
+        if said.failed_delivery.is_none() {
+            said.failed_delivery = Some(Failure { code, text: text.to_owned() });
+        }
+    }
+
+    pub fn take_error(&self, code: Code, text: &str) {
+        tracing::debug!(target: "foodstream::kafka", code = ?code, "{text}");
+        let mut said = self.said();
+        match code {
+            Code::AllBrokersDown => said.all_brokers_down = true,
+            // A handshake cut off by a broker that stops is no refusal; a certificate that does not verify is.
+            Code::SSL if !text.contains("certificate") => said.transport = Some(text.to_owned()),
+            Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism | Code::SSL => {
+                said.refusal = Some(Failure { code, text: text.to_owned() });
+            }
+            Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut => {
+                said.transport = Some(text.to_owned());
+            }
+            _ => {}
+        }
+    }
+
+    pub fn take_log(&self, level: i32, facility: &str, line: &str) {
+        const NOTICE: i32 = 5;
+        const DEBUG: i32 = 7;
+        // Warnings about settings of the other role come from `kafka.properties`, which both roles share.
+        if level >= DEBUG || facility == "CONFWARN" {
+            tracing::debug!(target: "foodstream::kafka", facility, "{line}");
+            return;
+        }
+        let suppressed = match self.allow_line(Instant::now()) {
+            Some(suppressed) => suppressed,
+            None => return,
+        };
+        if suppressed > 0 {
+            tracing::warn!(target: "foodstream::kafka", "{suppressed} more lines of librdkafka were left out");
+        }
+        if level >= NOTICE {
+            tracing::info!(target: "foodstream::kafka", facility, "{line}");
+        } else {
+            tracing::warn!(target: "foodstream::kafka", facility, "{line}");
+        }
+    }
+
+    /// Whether a line may be written now, and how many were left out in the window before.
+    fn allow_line(&self, now: Instant) -> Option<u32> {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left_out = 0;
+        if now.saturating_duration_since(window.began) >= WINDOW {
+            left_out = window.lines.saturating_sub(LINES_PER_WINDOW);
+            *window = LogWindow { began: now, lines: 0 };
+        }
+        window.lines = window.lines.saturating_add(1);
+        (window.lines <= LINES_PER_WINDOW).then_some(left_out)
+    }
+}
+
+// The wrapper's own consumer is used for group offsets; it reports through these.
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.take_log(level as i32, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, text: &str) {
+        self.take_error(error.rdkafka_error_code().unwrap_or(Code::Unknown), text);
+    }
+}
+
+impl ConsumerContext for Context {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_log_lines_is_cut_and_counted() {
+        let context = Context::new("localhost:9092");
+        let start = Instant::now();
+        let written = (0..100).filter(|_| context.allow_line(start).is_some()).count();
+        assert_eq!(written, LINES_PER_WINDOW as usize);
+        assert_eq!(context.allow_line(start + WINDOW), Some(100 - LINES_PER_WINDOW));
+        assert_eq!(context.allow_line(start + WINDOW), Some(0));
+    }
+
+    #[test]
+    fn records_dropped_on_order_are_no_failure_of_the_next_transaction() {
+        let context = Context::new("localhost:9092");
+        context.take_failed_delivery(Code::PurgeQueue, "purged");
+        assert!(context.take_delivery_failure().is_none());
+        context.take_failed_delivery(Code::MessageTimedOut, "timed out");
+        assert!(context.take_delivery_failure().is_some());
+    }
+
+    #[test]
+    fn a_cut_handshake_is_no_refusal_but_a_bad_certificate_is() {
+        let context = Context::new("localhost:9092");
+        context.take_error(Code::SSL, "SSL handshake failed: Disconnected");
+        assert!(context.refusal().is_none());
+        context.take_error(Code::SSL, "SSL handshake failed: certificate verify failed");
+        assert!(context.refusal().is_some());
+    }
+}

@@ -1,0 +1,74 @@
+use clap::CommandFactory;
+
+use super::*;
+
+fn parse(words: &str) -> Command {
+    Cli::try_parse_from(words.split(' ')).unwrap().command
+}
+
+fn refused(words: &str) -> String {
+    let error = Cli::try_parse_from(words.split(' ')).unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{words}");
+    error.to_string()
+}
+
+#[test]
+fn the_parser_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_consumer_knows_sparks_word_for_once() {
+    for words in ["foodstream consumer --once", "foodstream consumer --available-now"] {
+        let Command::Consumer(args) = parse(words) else { panic!("{words}") };
+        assert!(args.once);
+        assert_eq!(args.common.config.to_str(), Some("configs/orders_stream.yml"));
+        assert_eq!(args.waits.once_wait.as_secs(), 90);
+    }
+}
+
+#[test]
+fn flags_of_the_documents_scripts_are_taken() {
+    let words = "foodstream insert-orders --host postgres --port 5432 --database food_delivery_db --user student \
+                 --password student123 --count 5";
+    let Command::InsertOrders(args) = parse(&words.replace("  ", "")) else { panic!() };
+    assert_eq!((args.count, args.server.port), (5, Some(5432)));
+    assert!(!format!("{args:?}").contains("student123"), "a password must not show in Debug");
+}
+
+#[test]
+fn bad_numbers_are_usage_errors() {
+    refused("foodstream producer --max-rows 0");
+    refused("foodstream producer --timeout -1");
+    refused("foodstream producer --timeout nan");
+    refused("foodstream insert-orders --invalid 2");
+    refused("foodstream insert-orders --rate 0");
+    refused("foodstream read --date 2025-13-01");
+    refused("foodstream verify --section everything");
+    refused("foodstream consumer --log-level debug -q");
+    assert!(refused("foodstream prodcuer").contains("producer"));
+}
+
+#[test]
+fn local_and_demo_are_given_back_with_their_options() {
+    let main = |words: &str| main(words.split(' ').map(str::to_owned).collect());
+    let Exit::Python { command, options } = main("foodstream local up --kafka-port 9999 --no-sample --dir x") else {
+        panic!()
+    };
+    assert_eq!(command, "local");
+    let expected = serde_json::json!({
+        "command": "up", "dir": "x", "report": "text", "postgres_port": null, "kafka_port": 9999, "sample": false,
+    });
+    assert_eq!(Value::Object(options), expected);
+
+    let Exit::Python { options, .. } = main("foodstream local logs kafka --lines 5") else { panic!() };
+    let expected = serde_json::json!({ "command": "logs", "dir": null, "service": "kafka", "lines": 5 });
+    assert_eq!(Value::Object(options), expected);
+
+    let Exit::Python { options, .. } = main("foodstream local psql -- -c select") else { panic!() };
+    assert_eq!(options["args"], serde_json::json!(["-c", "select"]));
+
+    let Exit::Python { command, options } = main("foodstream demo --keep --report json") else { panic!() };
+    assert_eq!(command, "demo");
+    assert_eq!(Value::Object(options), serde_json::json!({ "keep": true, "dir": null, "report": "json" }));
+}

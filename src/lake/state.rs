@@ -1,0 +1,148 @@
+//! What the log says up to one record: the fold that a head, a snapshot and the next record are made from.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::Head;
+use super::record::{Pin, Record, Running, VERSION};
+use super::totals;
+use crate::error::{Error, Kind, Result};
+use crate::model::{Counts, OffsetRange, PartitionOffset, Totals};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct State {
+    pub head: Head,
+    pub lake: String,
+    pub topic: String,
+    pub pin: Pin,
+    /// Sums over all days.
+    pub sums: BTreeMap<String, String>,
+    /// The record of the head: the one whose renames may be unfinished.
+    pub last: Record,
+}
+
+/// A state on disk. Losing one costs time, since the records say the same.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Snapshot {
+    pub version: u32,
+    pub number: u64,
+    /// Hash of record `number`.
+    pub hash: String,
+    pub lake: String,
+    pub topic: String,
+    pub topic_id: String,
+    pub pin: Pin,
+    pub positions: Vec<PartitionOffset>,
+    pub running: Running,
+    pub totals: Totals,
+}
+
+impl State {
+    /// The state after commit 0.
+    pub fn founded(record: Record, hash: String, path: &Path) -> Result<State> {
+        let Some(pin) = record.founding.clone() else { return Err(broken(path, "it founds no lake")) };
+        if record.number != 0 || record.previous.is_some() {
+            return Err(broken(path, "it is not the first record"));
+        }
+        let head = Head {
+            number: 0,
+            hash,
+            positions: record.ranges.iter().map(|range| (range.partition, range.to)).collect(),
+            topic_id: record.topic_id.clone(),
+            counts: Counts::default(),
+            totals: Totals::default(),
+        };
+        let (lake, topic) = (record.lake.clone(), record.topic.clone());
+        Ok(State { head, lake, topic, pin, sums: BTreeMap::new(), last: record })
+    }
+
+    /// The state a snapshot kept, with the record it ends at.
+    pub fn restored(snapshot: Snapshot, last: Record) -> State {
+        let head = Head {
+            number: snapshot.number,
+            hash: snapshot.hash,
+            positions: snapshot.positions.iter().map(|position| (position.partition, position.offset)).collect(),
+            topic_id: snapshot.topic_id,
+            counts: snapshot.running.counts,
+            totals: snapshot.totals,
+        };
+        let Snapshot { lake, topic, pin, running, .. } = snapshot;
+        State { head, lake, topic, pin, sums: running.sums, last }
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            version: VERSION,
+            number: self.head.number,
+            hash: self.head.hash.clone(),
+            lake: self.lake.clone(),
+            topic: self.topic.clone(),
+            topic_id: self.head.topic_id.clone(),
+            pin: self.pin.clone(),
+            positions: self.head.positions(),
+            running: Running { counts: self.head.counts, sums: self.sums.clone() },
+            totals: self.head.totals.clone(),
+        }
+    }
+
+    /// Goes on by the next record, or names what does not follow.
+    pub fn apply(&mut self, record: Record, hash: String, path: &Path) -> Result<()> {
+        if record.number != self.head.number + 1 || record.previous.as_deref() != Some(self.head.hash.as_str()) {
+            return Err(broken(path, "it does not carry the hash of the record before it"));
+        }
+        if record.lake != self.lake || record.topic_id != self.head.topic_id {
+            return Err(broken(path, "it belongs to another lake or topic"));
+        }
+        if !continues(&self.head, &record.ranges) {
+            return Err(broken(path, "its offset ranges do not start where the record before it ends"));
+        }
+        let counts = add_counts(self.head.counts, record.counts);
+        if counts != record.running.counts || record.counts.input != record.counts.accepted + record.counts.rejected {
+            return Err(broken(path, "its counts do not add up"));
+        }
+        self.head.number = record.number;
+        self.head.hash = hash;
+        self.head.counts = counts;
+        self.head.positions.extend(record.ranges.iter().map(|range| (range.partition, range.to)));
+        self.head.totals.days.extend(record.totals.days.iter().map(|(date, day)| (*date, day.clone())));
+        self.sums = record.running.sums.clone();
+        self.last = record;
+        Ok(())
+    }
+
+    /// Counts and totals that a commit of these leaves: (touched days, running).
+    pub fn after(&self, counts: Counts, part: &Totals) -> Result<(Totals, Running)> {
+        let touched = totals::touched_days(&self.head.totals, part)?;
+        let mut sums = self.sums.clone();
+        for day in part.days.values() {
+            totals::add_sums(&mut sums, &day.sums)?;
+        }
+        Ok((touched, Running { counts: add_counts(self.head.counts, counts), sums }))
+    }
+}
+
+/// Whether every range starts at the head's position; a partition the head does not know starts anywhere.
+pub(crate) fn continues(head: &Head, ranges: &[OffsetRange]) -> bool {
+    ranges.iter().all(|range| head.positions.get(&range.partition).is_none_or(|&position| position == range.from))
+}
+
+fn add_counts(left: Counts, right: Counts) -> Counts {
+    Counts {
+        input: left.input + right.input,
+        accepted: left.accepted + right.accepted,
+        rejected: left.rejected + right.rejected,
+    }
+}
+
+fn broken(path: &Path, what: &str) -> Error {
+    Error::new(
+        Kind::Lake,
+        format!(
+            "{} breaks the commit log: {what}; restore the log from a backup, or run `foodstream lake rebuild-log`",
+            path.display()
+        ),
+    )
+}

@@ -1,0 +1,170 @@
+//! The commit log under damage, with gaps, with snapshots, and long.
+
+use std::time::Duration;
+
+use super::super::commit_log::{Log, SNAPSHOT_EVERY};
+use super::super::record;
+use super::*;
+use crate::clock::{Clock, SystemClock};
+use crate::error::Kind;
+
+/// A log of `commits` empty commits after the founding one, written without syncs. Partition 0 ends at `commits`.
+fn long_log(place: &Place, commits: u64) {
+    drop(place.founded());
+    let log = Log::find(&place.options.checkpoint).unwrap().unwrap();
+    let mut state = log.first().unwrap();
+    for number in 1..=commits {
+        let mut next = state.last.clone();
+        let from = number as i64 - 1;
+        next.number = number;
+        next.previous = Some(state.head.hash.clone());
+        next.founding = None;
+        next.ranges = vec![OffsetRange { partition: 0, from, to: from + 1 }];
+        let bytes = record::seal(&next).unwrap();
+        let path = log.record_path(number);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+        state.apply(next, record::hash(&bytes), &path).unwrap();
+    }
+}
+
+fn three_commits() -> Place {
+    let place = Place::new();
+    let (mut lake, _) = place.founded();
+    for number in 0..3 {
+        commit(&mut lake, &batch(0, number * 10, number * 10 + 10));
+    }
+    place
+}
+
+#[test]
+fn a_flipped_byte_anywhere_in_the_log_stops_and_names_the_record() {
+    for number in 0..4 {
+        let place = three_commits();
+        flip(&place.record(number), 100);
+        let error = place.refused();
+        assert_eq!(error.kind(), Kind::Lake);
+        assert!(error.to_string().contains(place.record(number).to_str().unwrap()), "{error}");
+        assert!(error.to_string().contains("rebuild-log"), "{error}");
+        let report = place.report();
+        assert_eq!(report.log.faults[0].number, number);
+        assert!(report.log.head.is_none() && !report.is_sound());
+    }
+}
+
+#[test]
+fn a_gap_stops_and_names_the_missing_records() {
+    for number in 0..3 {
+        let place = three_commits();
+        std::fs::remove_file(place.record(number)).unwrap();
+        let error = place.refused();
+        assert_eq!(error.kind(), Kind::DataLoss);
+        assert!(error.to_string().contains(&format!("lacks record {number}")), "{error}");
+        assert!(error.to_string().contains(place.record(number).to_str().unwrap()), "{error}");
+        assert!(place.report().log.faults.iter().any(|fault| fault.number == number));
+        let by_log = LakeReader::open(&place.path("lake"), Some(&place.options.checkpoint));
+        assert_eq!(by_log.is_err(), number > 0, "without its first records a log cannot name the files");
+    }
+}
+
+#[test]
+fn a_record_from_another_log_does_not_fit() {
+    let (place, other) = (three_commits(), three_commits());
+    std::fs::copy(other.record(2), place.record(2)).unwrap();
+    let error = place.refused();
+    assert!(error.to_string().contains("hash of the record before it"), "{error}");
+}
+
+#[test]
+fn a_record_of_a_newer_version_is_refused_by_a_living_writer_too() {
+    let place = Place::new();
+    let (mut lake, head) = place.founded();
+    commit(&mut lake, &batch(0, 0, 10));
+    let mut newer: record::Record = record::unseal(&std::fs::read(place.record(1)).unwrap(), &place.record(1)).unwrap();
+    newer.version = 2;
+    newer.number = 2;
+    std::fs::write(place.record(2), record::seal(&newer).unwrap()).unwrap();
+    for error in [lake.head().unwrap_err(), place.refused(), lake.found("orders", "topic-id", &[]).unwrap_err()] {
+        assert!(error.to_string().contains("version 2"), "{error}");
+    }
+    assert_eq!(head.number, 0);
+}
+
+#[test]
+fn a_torn_temporary_record_is_nothing_and_goes() {
+    let place = three_commits();
+    let torn = place.path("checkpoint/commits").join(format!("temporary-{}", uuid::Uuid::new_v4()));
+    std::fs::write(&torn, "{\"version\":1,\"num").unwrap();
+    assert_eq!(place.open().head().unwrap().unwrap().number, 3);
+    assert!(!torn.exists());
+}
+
+#[test]
+fn anything_else_among_the_records_is_named() {
+    let place = three_commits();
+    let stray = place.record(1).with_extension("json.bak");
+    std::fs::write(&stray, "").unwrap();
+    assert!(place.refused().to_string().contains(stray.to_str().unwrap()));
+}
+
+#[test]
+fn ten_thousand_commits_open_within_a_second() {
+    let place = Place::new();
+    let commits = 10_000;
+    long_log(&place, commits);
+    // The first opening reads every record and folds them.
+    drop(place.open());
+    let clock = SystemClock;
+    let started = clock.instant();
+    let mut lake = place.open();
+    let head = lake.head().unwrap().unwrap();
+    let took = clock.instant() - started;
+    assert_eq!((head.number, head.positions[&0]), (commits, commits as i64));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    // The next record begins a folder of its own, and the chain goes on.
+    assert_eq!(commit(&mut lake, &batch(0, commits as i64, commits as i64 + 10)).number, commits + 1);
+    assert!(place.path("checkpoint/commits/0000000000000001").is_dir());
+    assert!(place.report().is_sound());
+}
+
+#[test]
+fn snapshots_are_written_used_and_not_needed() {
+    let place = Place::new();
+    long_log(&place, SNAPSHOT_EVERY - 1);
+    let mut lake = place.open();
+    let end = SNAPSHOT_EVERY as i64 - 1;
+    let head = commit(&mut lake, &batch(0, end, end + 10));
+    let snapshot = place.path(&format!("checkpoint/snapshots/{SNAPSHOT_EVERY:020}.json"));
+    assert!(snapshot.is_file());
+    drop(lake);
+    // Used: a damaged record below it is not read by a writer, but found by the report.
+    flip(&place.record(5), 60);
+    assert_eq!(place.open().head().unwrap(), Some(head.clone()));
+    assert_eq!(place.report().log.faults[0].number, 5);
+    flip(&place.record(5), 60);
+    // Not needed: a damaged snapshot only costs time.
+    flip(&snapshot, 60);
+    assert_eq!(place.open().head().unwrap(), Some(head));
+}
+
+#[test]
+fn a_log_that_ends_before_its_snapshot_has_lost_its_end() {
+    let place = Place::new();
+    long_log(&place, SNAPSHOT_EVERY);
+    drop(place.open());
+    std::fs::remove_file(place.record(SNAPSHOT_EVERY)).unwrap();
+    let error = place.refused();
+    assert_eq!(error.kind(), Kind::DataLoss);
+    assert!(error.to_string().contains(&format!("lacks record {SNAPSHOT_EVERY}")), "{error}");
+    assert!(!place.report().log.faults.is_empty());
+}
+
+#[test]
+fn a_sleeper_cannot_found_a_second_history_in_a_folder_that_was_dropped() {
+    let place = Place::new();
+    let (mut sleeper, head) = place.founded();
+    let staged = sleeper.stage(&batch(0, 0, 10)).unwrap();
+    std::fs::rename(place.path("checkpoint/commits/0000000000000000"), place.path("dropped")).unwrap();
+    assert!(sleeper.commit(&staged, &head).is_err());
+    assert!(!place.path("checkpoint/commits/0000000000000000").exists());
+}

@@ -1,0 +1,114 @@
+//! A log rebuilt from the files says what the lost one said.
+
+use std::fs;
+
+use super::super::{Gap, rebuild_log};
+use super::*;
+use crate::error::Kind;
+use crate::failpoints::{self, armed};
+
+/// Two partitions interleaved, every commit with files in both roots.
+fn several_commits() -> (Place, Head) {
+    let place = Place::new();
+    let (mut lake, _) = place.founded();
+    for step in 0..3 {
+        commit(&mut lake, &batch(0, step * 100, step * 100 + 100));
+        commit(&mut lake, &batch(1, step * 10, step * 10 + 10));
+    }
+    let head = lake.head().unwrap().unwrap();
+    (place, head)
+}
+
+#[test]
+fn a_lost_log_is_rebuilt_with_the_same_positions_counts_and_totals() {
+    let (place, before) = several_commits();
+    let ids = place.ids();
+    fs::remove_dir_all(place.path("checkpoint")).unwrap();
+    let report = rebuild_log(&place.options).unwrap();
+    assert_eq!((report.commits, report.files), (7, 18));
+    assert!(report.gaps.is_empty() && report.set_aside.is_none());
+    let mut lake = place.open();
+    let head = lake.head().unwrap().unwrap();
+    assert_eq!((&head.positions, head.counts, &head.totals), (&before.positions, before.counts, &before.totals));
+    assert_eq!(report.positions, before.positions);
+    assert!(place.report().is_sound());
+    assert_eq!(place.ids(), ids);
+    assert_eq!(commit(&mut lake, &batch(0, 300, 400)).number, 7);
+}
+
+#[test]
+fn a_damaged_log_is_set_aside_and_kept() {
+    let (place, before) = several_commits();
+    flip(&place.record(3), 50);
+    let report = rebuild_log(&place.options).unwrap();
+    let aside = report.set_aside.unwrap();
+    assert!(aside.join("commits/0000000000000000").join(format!("{:020}.json", 3)).is_file());
+    assert_eq!(place.open().head().unwrap().unwrap().positions, before.positions);
+}
+
+#[test]
+fn commits_without_files_are_reported_as_gaps() {
+    let place = Place::new();
+    let (mut lake, _) = place.founded();
+    commit(&mut lake, &batch(0, 0, 100));
+    let range = OffsetRange { partition: 0, from: 100, to: 103 };
+    commit(&mut lake, &MicroBatch { ranges: vec![range], ..MicroBatch::default() });
+    commit(&mut lake, &batch(0, 103, 200));
+    drop(lake);
+    fs::remove_dir_all(place.path("checkpoint")).unwrap();
+    let report = rebuild_log(&place.options).unwrap();
+    assert_eq!(report.gaps, [Gap { partition: 0, from: 100, to: 103 }]);
+    assert_eq!(place.open().head().unwrap().unwrap().positions[&0], 200);
+}
+
+#[test]
+fn a_commit_cut_between_its_renames_is_completed_from_staging() {
+    let place = Place::new();
+    let (mut lake, head) = place.founded();
+    let staged = lake.stage(&batch(0, 0, 100)).unwrap();
+    let stop = armed(failpoints::LAKE_RENAMED, 0);
+    assert!(lake.commit(&staged, &head).is_err());
+    drop(stop);
+    drop(lake);
+    fs::remove_dir_all(place.path("checkpoint")).unwrap();
+    assert_eq!(rebuild_log(&place.options).unwrap().files, 3);
+    drop(place.open());
+    assert_eq!(place.ids(), (ids_of(0, 0, 100), ids_of(0, 0, 100)));
+    assert_eq!(place.rejected_rows(), 10);
+    assert!(place.report().is_sound());
+}
+
+#[test]
+fn a_missing_file_is_a_loss_that_names_its_offsets_and_changes_nothing() {
+    let (place, _) = several_commits();
+    let report = place.report();
+    let file = report.log.files.iter().find(|file| file.commit == 1 && !file.quarantine).unwrap();
+    fs::remove_file(place.path("lake").join(&file.name)).unwrap();
+    let error = rebuild_log(&place.options).unwrap_err();
+    assert_eq!(error.kind(), Kind::DataLoss);
+    assert!(error.to_string().contains("partition 0 offsets 0 to 100"), "{error}");
+    assert!(place.record(6).is_file());
+}
+
+#[test]
+fn what_cannot_be_one_history_is_refused() {
+    let (place, _) = several_commits();
+    let lake = place.open();
+    assert!(rebuild_log(&place.options).unwrap_err().to_string().contains("a writer is at work"));
+    drop(lake);
+
+    let (other, _) = several_commits();
+    let theirs = LakeReader::open(&other.path("lake"), None).unwrap().files()[0].name.clone();
+    let planted = place.path("lake").join(&theirs);
+    fs::copy(other.path("lake").join(&theirs), &planted).unwrap();
+    assert!(rebuild_log(&place.options).unwrap_err().to_string().contains("a log names one of each"));
+    fs::remove_file(planted).unwrap();
+
+    let mut changed = place.options.clone();
+    changed.lake_schema = quarantine_schema();
+    assert_eq!(rebuild_log(&changed).unwrap_err().kind(), Kind::Schema);
+
+    let empty = Place::new();
+    assert!(rebuild_log(&empty.options).unwrap_err().to_string().contains("no files to rebuild"));
+    rebuild_log(&place.options).unwrap();
+}

@@ -1,0 +1,272 @@
+//! From settings to running loops: connects the parts that the configuration names.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker::TopicSpec;
+use crate::broker::kafka::{KafkaCluster, KafkaGroupConsumer, KafkaProducer};
+use crate::capture::{PollOptions, PollSource, Preflight};
+use crate::clock::SystemClock;
+use crate::config::{self, Settings};
+use crate::consume::Limits;
+use crate::error::{Error, Result};
+use crate::lake::{LakeOptions, LocalLake};
+use crate::model::{Cursor, Schema};
+use crate::publish::{ProducerFactory, Publisher, PublisherOptions, state_file};
+use crate::validate::Validator;
+
+use super::ingest::{self, Ingest};
+use super::replicate::{self, BoundedSource, Replicate, Sender};
+use super::retry::{Backoff, until_ok};
+use super::shutdown::Stop;
+
+/// Of the one memory budget, the share an open batch may take: beside it stand the batch that is being written,
+/// the open Parquet writers, and the fetch queue.
+const BATCH_SHARE: u64 = 4;
+/// Longest wait for one answer of the cluster while the position is read back.
+const CLUSTER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a run of the producer is told on top of the settings.
+#[derive(Clone, Debug)]
+pub struct ProducerRun {
+    /// A position in the state file's form.
+    pub start_from: Option<String>,
+    /// Accept a position that topic or state file contradict.
+    pub adopt: bool,
+    pub once_wait: Duration,
+    pub run_id: String,
+}
+
+/// What a run of the consumer is told on top of the settings.
+#[derive(Clone, Debug)]
+pub struct ConsumerRun {
+    pub once_wait: Duration,
+    pub run_id: String,
+}
+
+/// What `--dry-run` found; nothing was changed.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    pub lines: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+/// Connects a producer. A bounded run gives up on services that are away after `retry.start_timeout_sec`.
+pub async fn producer(
+    settings: &Settings,
+    run: &ProducerRun,
+    bounded: bool,
+    stop: &Stop,
+) -> Result<Replicate<PollSource>> {
+    let kafka = settings.require_kafka()?.clone();
+    let (mut source, preflight) = open_source(settings, bounded, stop).await?;
+    for warning in &preflight.warnings {
+        tracing::warn!(target: "foodstream::producer", "{warning}");
+    }
+    let mut options = publisher_options(settings, run, &preflight)?;
+    if bounded {
+        // One try must not outlast the time after which the run gives up.
+        options.timeout = options.timeout.min(settings.retry.start_timeout);
+    }
+    let backoff = Backoff::new(&settings.retry, bounded);
+    let waiting = stop.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        until_ok(backoff, &waiting, || {
+            let cluster = KafkaCluster::new(&kafka)?;
+            let factory = Producers {
+                kafka: kafka.clone(),
+                transactional_id: transactional_id(&options.pipeline_id),
+                stop: waiting.clone(),
+            };
+            Publisher::open(factory, cluster, options.clone())
+        })
+    });
+    let (publisher, start) =
+        opened.await.map_err(|error| Error::bug("the publisher did not open").because(error))??;
+    let options = replicate::Options {
+        topic: settings.require_kafka()?.topic.clone(),
+        poll_interval: settings.cdc.poll_interval,
+        batch_limit: settings.cdc.batch_limit,
+        transaction_max_rows: settings.cdc.transaction_max_rows,
+        transaction_max: settings.cdc.transaction_max,
+        retry: settings.retry.clone(),
+        once_wait: run.once_wait,
+        run_id: run.run_id.clone(),
+    };
+    if let Some(horizon_us) = start.horizon_us {
+        source.restore_horizon(horizon_us);
+    }
+    Ok(Replicate::new(source, Sender::spawn(publisher)?, &start, options, stop.clone(), Arc::new(SystemClock)))
+}
+
+/// The checks of `--dry-run`: rights, table, index, topic, position. Changes nothing.
+pub async fn producer_plan(settings: &Settings, run: &ProducerRun, stop: &Stop) -> Result<Plan> {
+    let kafka = settings.require_kafka()?.clone();
+    let (_, preflight) = open_source(settings, true, stop).await?;
+    let options = publisher_options(settings, run, &preflight)?;
+    let mut plan = Plan { lines: preflight.lines(), warnings: preflight.warnings.clone() };
+    let backoff = Backoff::new(&settings.retry, true);
+    let waiting = stop.clone();
+    let topic = options.topic.clone();
+    let cursor_topic = options.cursor_topic.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        until_ok(backoff, &waiting, || {
+            let mut cluster = KafkaCluster::new(&kafka)?;
+            crate::publish::plan(&mut cluster, &options)
+        })
+    });
+    let found = found.await.map_err(|error| Error::bug("the plan was not made").because(error))??;
+    plan.lines.push(match found.topic {
+        Some(existing) => format!("topic {} exists with {} partitions", existing.name, existing.partitions),
+        None => format!("topic {} is missing and would be created with {} partitions", topic.name, topic.partitions),
+    });
+    if found.cursor_topic_missing {
+        plan.lines.push(format!("cursor topic {cursor_topic} is missing and would be created"));
+    }
+    plan.lines.push(format!("reading would start after {} ({})", found.start.cursor, found.start.origin));
+    Ok(plan)
+}
+
+impl BoundedSource for PollSource {
+    fn server_clock_us(&mut self) -> impl Future<Output = Result<i64>> + Send {
+        PollSource::server_clock_us(self)
+    }
+
+    fn holder(&self) -> Option<String> {
+        PollSource::holder(self).map(ToString::to_string)
+    }
+}
+
+async fn open_source(settings: &Settings, bounded: bool, stop: &Stop) -> Result<(PollSource, Preflight)> {
+    let mut backoff = Backoff::new(&settings.retry, bounded);
+    loop {
+        stop.check()?;
+        match PollSource::open(PollOptions::from_settings(settings)?).await {
+            Ok(opened) => return Ok(opened),
+            Err(error) => {
+                let pause = backoff.next_pause(error)?;
+                stop.sleep(pause).await;
+            }
+        }
+    }
+}
+
+fn publisher_options(settings: &Settings, run: &ProducerRun, preflight: &Preflight) -> Result<PublisherOptions> {
+    let kafka = settings.require_kafka()?;
+    let pipeline_id = settings.pipeline_id(&preflight.schema_name, &preflight.table_name)?;
+    let start_from = run
+        .start_from
+        .as_deref()
+        .map(state_file::parse)
+        .transpose()
+        .map_err(|error| Error::config(format!("--start-from: {error}")))?;
+    Ok(PublisherOptions {
+        topic: topic_spec(kafka),
+        cursor_topic: settings.cursor_topic(&pipeline_id),
+        pipeline_id,
+        state_file: settings.streaming.state_file.clone(),
+        zone: settings.cdc.timezone.to_string(),
+        // A position is what was read; the rows of the start itself are still to be read.
+        default_start: Cursor { timestamp_us: settings.cdc.default_start_timestamp_us - 1, key: None },
+        start_from,
+        adopt: run.adopt,
+        system_identifier: preflight.identity.as_ref().map(|identity| identity.system_identifier.clone()),
+        timeline: preflight.identity.as_ref().map(|identity| identity.timeline),
+        timeout: CLUSTER_TIMEOUT,
+        exactly_once: kafka.exactly_once,
+        timestamp_column: settings.cdc.timestamp_column.clone(),
+        key_column: preflight.key_column.clone(),
+    })
+}
+
+fn transactional_id(pipeline_id: &str) -> String {
+    format!("foodstream-{pipeline_id}")
+}
+
+fn topic_spec(kafka: &config::Kafka) -> TopicSpec {
+    TopicSpec {
+        name: kafka.topic.clone(),
+        partitions: kafka.num_partitions,
+        replication_factor: kafka.replication_factor,
+        config: kafka.topic_config.clone(),
+    }
+}
+
+struct Producers {
+    kafka: config::Kafka,
+    transactional_id: String,
+    stop: Stop,
+}
+
+impl ProducerFactory for Producers {
+    type Producer = KafkaProducer;
+
+    fn create(&mut self) -> Result<KafkaProducer> {
+        let producer = match self.kafka.exactly_once {
+            true => KafkaProducer::transactional(&self.kafka, &self.transactional_id),
+            false => KafkaProducer::idempotent(&self.kafka),
+        }?;
+        let stop = self.stop.clone();
+        Ok(producer.impatient_when(move || stop.is_requested()))
+    }
+}
+
+/// Opens lake and log and joins the group. Blocks.
+pub fn consumer(
+    settings: &Settings,
+    run: &ConsumerRun,
+    bounded: bool,
+    stop: &Stop,
+) -> Result<Ingest<KafkaGroupConsumer, KafkaCluster>> {
+    let kafka = settings.require_kafka()?;
+    let lake_settings = settings.require_lake()?;
+    let validator = validator(settings)?;
+    let lake = LocalLake::open(lake_options(settings, &validator)?)?;
+    let cluster = until_ok(Backoff::new(&settings.retry, bounded), stop, || KafkaCluster::new(kafka))?;
+    let options = ingest::Options {
+        topic: topic_spec(kafka),
+        limits: limits(settings),
+        trigger: settings.consumer.trigger_interval,
+        starting_offsets: settings.consumer.starting_offsets.clone(),
+        fail_on_data_loss: settings.consumer.fail_on_data_loss,
+        retry: settings.retry.clone(),
+        once_wait: run.once_wait,
+        run_id: run.run_id.clone(),
+        lake_path: lake_settings.path.clone(),
+    };
+    let consumer = KafkaGroupConsumer::new(kafka)?;
+    let parts = ingest::Parts { consumer, cluster, lake, validator, clock: Arc::new(SystemClock) };
+    Ingest::open(parts, options, bounded, stop.clone())
+}
+
+/// The configured columns and rules, compiled.
+pub fn validator(settings: &Settings) -> Result<Validator> {
+    Validator::compile(
+        &settings.schema.clone().unwrap_or_else(Schema::orders),
+        &settings.validation,
+        &settings.cdc.timestamp_column,
+        settings.require_lake()?.partition_timezone,
+        &settings.require_kafka()?.topic,
+    )
+}
+
+/// How the lake of these settings is opened, also by `lake rebuild-log`.
+pub fn lake_options(settings: &Settings, validator: &Validator) -> Result<LakeOptions> {
+    Ok(LakeOptions {
+        settings: settings.require_lake()?.clone(),
+        checkpoint: settings.require_checkpoint()?.to_path_buf(),
+        lake_schema: validator.lake_schema(),
+        quarantine_schema: validator.quarantine_schema(),
+        schema_text: settings.schema.clone().unwrap_or_else(Schema::orders),
+        drop_invalid_rows: settings.validation.drop_invalid_rows,
+        clock: Arc::new(SystemClock),
+    })
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let budget = u64::from(settings.memory_budget_mb) * (1 << 20) / BATCH_SHARE;
+    Limits {
+        max_messages: settings.consumer.max_offsets_per_trigger.unwrap_or(u64::MAX),
+        max_bytes: settings.consumer.max_batch_bytes.min(budget),
+    }
+}

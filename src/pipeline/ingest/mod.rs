@@ -1,0 +1,466 @@
+//! Ingest: topic to lake, exactly once, micro-batch by micro-batch.
+//!
+//! ```text
+//! Reader ─chunk→ Validator ─rows, rejects→ the open batch ─(full, or its trigger is over)→ Writer thread ─→ commit
+//!   ▲                                                                                         │
+//!   └───────────── positions of the log, when it was assigned partitions or lost a race ◀─────┘
+//! ```
+//! Positions come from the commit log alone (protocols C1); the group's offsets follow for lag tools. An open
+//! batch is dropped, never half committed, when partitions move. Below: `consume`, `validate`, `lake`.
+
+mod positions;
+mod report;
+mod targets;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::SchemaRef;
+
+use crate::aggregate::DailyTotals;
+use crate::broker::{Cluster, GroupConsumer, TopicSpec};
+use crate::clock::Clock;
+use crate::config;
+use crate::consume::{Limits, Reader, Step};
+use crate::error::{Error, Kind, Result};
+use crate::lake::{Head, Lake};
+use crate::model::{Counts, MessageBatch, MicroBatch};
+use crate::validate::Validator;
+
+use super::progress::{Ingested, Reports};
+use super::retry::Backoff;
+use super::shutdown::Stop;
+pub use targets::Targets;
+use targets::Watch;
+use writer::{Done, Outcome, Writer};
+
+/// Longest wait inside one poll: a stop request is noticed within it.
+const POLL_WAIT: Duration = Duration::from_millis(100);
+
+/// What a run is told beside its parts.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub topic: TopicSpec,
+    pub limits: Limits,
+    /// Longest time a batch stays open after its first message.
+    pub trigger: Duration,
+    pub starting_offsets: config::StartingOffsets,
+    pub fail_on_data_loss: bool,
+    pub retry: config::Retry,
+    /// How long a bounded run waits while nothing moves.
+    pub once_wait: Duration,
+    pub run_id: String,
+    /// The lake's root, for log lines.
+    pub lake_path: std::path::PathBuf,
+}
+
+/// When a run ends by itself. All `None`: only a stop ends it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds {
+    /// Ends at the end offsets seen at its start.
+    pub available_now: bool,
+    pub max_batches: Option<u64>,
+    pub timeout: Option<Duration>,
+}
+
+/// The consumer's loop and everything it owns.
+pub struct Ingest<C, K> {
+    reader: Reader<C>,
+    cluster: K,
+    writer: Writer,
+    validator: Validator,
+    totals: DailyTotals,
+    options: Options,
+    stop: Stop,
+    clock: Arc<dyn Clock>,
+    reports: Reports,
+    head: Head,
+    chunk: MessageBatch,
+    open: MicroBatch,
+    opened_at: Option<Instant>,
+    /// Nothing can be added to the open batch: what follows it is gone.
+    cut_short: bool,
+    /// This call ends by itself, so it gives up on services that stay away.
+    bounded: bool,
+    backoff: Backoff,
+    /// A batch was handed out or lost by an error: reading goes back to the log's positions first.
+    astray: bool,
+    done: Ingested,
+    unknown_keys: u64,
+}
+
+/// The parts an [`Ingest`] is made of.
+pub struct Parts<C, K, L> {
+    pub consumer: C,
+    pub cluster: K,
+    pub lake: L,
+    pub validator: Validator,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
+    /// Creates a missing topic, founds the lake where there is none, and joins the group. Reads nothing yet.
+    /// Blocks; a bounded run gives up on services that are away after `retry.start_timeout_sec`.
+    pub fn open(parts: Parts<C, K, impl Lake + 'static>, options: Options, bounded: bool, stop: Stop) -> Result<Self> {
+        let Parts { consumer, mut cluster, lake, validator, clock } = parts;
+        let mut writer = Writer::spawn(lake)?;
+        let backoff = || Backoff::new(&options.retry, bounded);
+        let head = super::retry::until_ok(backoff(), &stop, || {
+            positions::found_or_continue(&mut cluster, &mut writer, &options)
+        })?;
+        let totals = DailyTotals::new(&validator.lake_schema());
+        Ok(Ingest {
+            reader: Reader::new(consumer),
+            cluster,
+            writer,
+            validator,
+            totals,
+            bounded,
+            backoff: backoff(),
+            astray: false,
+            stop,
+            clock,
+            reports: Reports::default(),
+            done: Ingested { commit: Some(head.number), positions: head.positions(), ..Ingested::default() },
+            head,
+            chunk: MessageBatch::default(),
+            open: MicroBatch::default(),
+            opened_at: None,
+            cut_short: false,
+            options,
+            unknown_keys: 0,
+        })
+    }
+
+    pub fn reports(&self) -> Reports {
+        self.reports.clone()
+    }
+
+    pub fn progress(&self) -> &Ingested {
+        &self.done
+    }
+
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Schema of accepted rows, also where a batch has none.
+    pub fn lake_schema(&self) -> SchemaRef {
+        self.validator.lake_schema()
+    }
+
+    /// Schema of rejects, also where a batch has none.
+    pub fn quarantine_schema(&self) -> SchemaRef {
+        self.validator.quarantine_schema()
+    }
+
+    /// Straight to the lake: gathers one batch while the last one is committed.
+    ///
+    /// Returns what this call did. A stop request is a normal end: the open batch is committed first.
+    pub fn run(&mut self, bounds: Bounds) -> Result<Ingested> {
+        let begun = self.clock.instant();
+        let before = self.done.clone();
+        let result = match self.run_until(bounds, begun) {
+            Err(error) if error.kind() == Kind::Interrupted => Ok(()),
+            result => result,
+        };
+        let settled = self.settle();
+        self.astray |= result.is_err() || settled.is_err();
+        result?;
+        settled?;
+        let now = &self.done;
+        Ok(Ingested {
+            batches: now.batches - before.batches,
+            files: now.files - before.files,
+            counts: Counts {
+                input: now.counts.input - before.counts.input,
+                accepted: now.counts.accepted - before.counts.accepted,
+                rejected: now.counts.rejected - before.counts.rejected,
+            },
+            seconds: self.clock.instant().duration_since(begun).as_secs_f64(),
+            ..now.clone()
+        })
+    }
+
+    fn run_until(&mut self, bounds: Bounds, begun: Instant) -> Result<()> {
+        self.begin(bounds.available_now || bounds.timeout.is_some())?;
+        let targets = self.targets(bounds)?;
+        let mut watch = Watch::new(begun);
+        let batches_before = self.done.batches;
+        loop {
+            if let Some(outcome) = self.writer.try_outcome()? {
+                self.take_outcome(outcome)?;
+            }
+            let over = bounds.timeout.is_some_and(|limit| self.clock.instant().duration_since(begun) >= limit);
+            if self.stop.is_requested() || over {
+                return self.flush();
+            }
+            if let Some(limit) = bounds.max_batches
+                && self.done.batches - batches_before + u64::from(self.writer.in_flight()) >= limit
+            {
+                if !self.writer.in_flight() {
+                    return Ok(());
+                }
+                self.settle()?;
+                continue;
+            }
+            if let Some(targets) = &targets {
+                if self.at_targets(targets) {
+                    self.settle()?;
+                }
+                if self.reached(targets, &mut watch)? {
+                    return Ok(());
+                }
+            }
+            self.gather()?;
+            if self.is_complete(targets.as_ref()) {
+                self.hand_over()?;
+            }
+        }
+    }
+
+    /// What every call begins with.
+    fn begin(&mut self, bounded: bool) -> Result<()> {
+        self.bounded = bounded;
+        self.backoff = Backoff::new(&self.options.retry, bounded);
+        if self.astray { self.rewind() } else { Ok(()) }
+    }
+
+    /// The next micro-batch, for a caller that commits it itself with [`Ingest::commit`].
+    /// `None` when the bounds are reached or a stop was requested; an uncommitted batch is read again.
+    pub fn next_batch(&mut self, targets: Option<&Targets>, timeout: Option<Duration>) -> Result<Option<MicroBatch>> {
+        match self.next_batch_until(targets, timeout) {
+            Err(error) if error.kind() == Kind::Interrupted => Ok(None),
+            result => result.inspect_err(|_| self.astray = true),
+        }
+    }
+
+    fn next_batch_until(&mut self, targets: Option<&Targets>, timeout: Option<Duration>) -> Result<Option<MicroBatch>> {
+        self.begin(targets.is_some() || timeout.is_some())?;
+        let begun = self.clock.instant();
+        let mut watch = Watch::new(begun);
+        loop {
+            let over = timeout.is_some_and(|limit| self.clock.instant().duration_since(begun) >= limit);
+            if self.stop.is_requested() || over {
+                return Ok(None);
+            }
+            if let Some(targets) = targets
+                && self.reached(targets, &mut watch)?
+            {
+                return Ok(None);
+            }
+            self.gather()?;
+            if self.is_complete(targets) {
+                let batch = self.cut()?;
+                if batch.counts.input > 0 {
+                    self.astray = true;
+                    return Ok(Some(batch));
+                }
+                self.commit(batch)?;
+            }
+        }
+    }
+
+    /// Commits a batch that `next_batch` returned; false when another worker took its partitions meanwhile.
+    /// After an error the batch is void: it is read again.
+    pub fn commit(&mut self, batch: MicroBatch) -> Result<bool> {
+        self.astray = true;
+        self.check_topic()?;
+        self.writer.submit(batch)?;
+        let outcome = self.writer.outcome()?.ok_or_else(|| Error::bug("a submitted batch has no outcome"))?;
+        let committed = self.take_outcome(outcome)?;
+        self.astray = false;
+        Ok(committed)
+    }
+
+    /// Drops what was gathered or handed out and not committed; reading goes on from the log's positions.
+    pub fn rewind(&mut self) -> Result<()> {
+        self.settle()?;
+        self.drop_open();
+        let assigned = self.reader.assigned();
+        self.stand_at_log(&assigned, true)?;
+        self.astray = false;
+        Ok(())
+    }
+
+    /// Leaves the group after settling what is under way.
+    pub fn close(&mut self) -> Result<()> {
+        let settled = self.settle();
+        self.reader.close();
+        settled
+    }
+
+    /// Reads and validates one chunk.
+    fn gather(&mut self) -> Result<()> {
+        if self.reader.is_full(self.options.limits) {
+            return Ok(());
+        }
+        let until_trigger = self.opened_at.map_or(POLL_WAIT, |opened| {
+            self.options.trigger.saturating_sub(self.clock.instant().duration_since(opened))
+        });
+        let step = match self.reader.read(&mut self.chunk, self.options.limits, until_trigger.min(POLL_WAIT)) {
+            Ok(step) => step,
+            Err(error) => return self.after_read_error(error),
+        };
+        match step {
+            Step::Assigned(partitions) => {
+                self.drop_open();
+                self.settle()?;
+                self.stand_at_log(&partitions, false)
+            }
+            Step::Revoked => {
+                self.drop_open();
+                self.reader.release()
+            }
+            Step::Read if self.chunk.is_empty() => Ok(()),
+            Step::Read => {
+                self.backoff.reset();
+                self.validate_chunk()
+            }
+        }
+    }
+
+    fn validate_chunk(&mut self) -> Result<()> {
+        let validated = self.validator.validate(&self.chunk)?;
+        self.opened_at.get_or_insert_with(|| self.clock.instant());
+        self.open.counts.input += validated.counts.input;
+        self.open.counts.accepted += validated.counts.accepted;
+        self.open.counts.rejected += validated.counts.rejected;
+        self.open.accepted.extend(validated.accepted);
+        self.open.rejected.extend(validated.rejected);
+        if validated.unknown_keys > 0 && self.unknown_keys == 0 {
+            tracing::warn!(
+                target: "foodstream::consumer",
+                "messages hold keys that the schema does not know; they are left out and counted"
+            );
+        }
+        self.unknown_keys += validated.unknown_keys;
+        Ok(())
+    }
+
+    fn after_read_error(&mut self, error: Error) -> Result<()> {
+        if error.kind() == Kind::DataLoss {
+            // What was read before the gap is not lost with it: its batch goes the usual way, then reading fails again.
+            if self.reader.has_moved() {
+                self.cut_short = true;
+                return Ok(());
+            }
+            self.settle()?;
+            if self.options.fail_on_data_loss {
+                return Err(error);
+            }
+            tracing::error!(target: "foodstream::consumer", "{}; going on as failOnDataLoss is false", error.report());
+            let assigned = self.reader.assigned();
+            return self.stand_at_log(&assigned, true);
+        }
+        let pause = self.backoff.next_pause(error)?;
+        self.stop.wait(pause);
+        Ok(())
+    }
+
+    /// The open batch is full or cut short, its trigger is over, or a bounded run's targets are reached.
+    /// At idle a batch that only moved past control records is complete too (C2).
+    fn is_complete(&self, targets: Option<&Targets>) -> bool {
+        if self.cut_short || self.reader.is_full(self.options.limits) {
+            return true;
+        }
+        if !self.reader.has_moved() {
+            return false;
+        }
+        let waited = self.opened_at.map(|opened| self.clock.instant().duration_since(opened));
+        match waited {
+            Some(waited) => waited >= self.options.trigger || targets.is_some_and(|targets| self.completes(targets)),
+            None => self.reader.at_end(),
+        }
+    }
+
+    /// Closes the open batch and gives it to the writer, after the one before has its outcome; unless that
+    /// outcome voided it.
+    fn hand_over(&mut self) -> Result<()> {
+        if let Some(outcome) = self.writer.outcome()?
+            && !self.take_outcome(outcome)?
+        {
+            return Ok(());
+        }
+        self.check_topic()?;
+        let batch = self.cut()?;
+        self.writer.submit(batch)
+    }
+
+    fn cut(&mut self) -> Result<MicroBatch> {
+        let mut batch = std::mem::take(&mut self.open);
+        self.opened_at = None;
+        self.cut_short = false;
+        batch.ranges = self.reader.cut();
+        batch.totals = self.totals.of(&batch.accepted)?;
+        let Counts { input, accepted, rejected } = batch.counts;
+        if input != accepted + rejected {
+            return Err(Error::bug(format!("{input} messages became {accepted} rows and {rejected} rejects")));
+        }
+        Ok(batch)
+    }
+
+    /// On a clean stop: what was gathered, or only passed over, is committed (C2).
+    fn flush(&mut self) -> Result<()> {
+        if self.reader.has_moved() {
+            self.hand_over()?;
+        }
+        self.settle()
+    }
+
+    /// Waits for the batch in flight.
+    fn settle(&mut self) -> Result<()> {
+        match self.writer.outcome()? {
+            Some(outcome) => self.take_outcome(outcome).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    fn drop_open(&mut self) {
+        self.open = MicroBatch::default();
+        self.opened_at = None;
+        self.cut_short = false;
+    }
+
+    /// Notes a commit, or goes back to the log after a lost race. True when it was a commit.
+    fn take_outcome(&mut self, outcome: Outcome) -> Result<bool> {
+        match outcome {
+            Outcome::Done(done) => {
+                self.note_commit(*done)?;
+                Ok(true)
+            }
+            Outcome::Lost(head) => {
+                tracing::warn!(
+                    target: "foodstream::consumer",
+                    "another worker committed these partitions first; going on from its positions (commit {})",
+                    head.number
+                );
+                self.head = head;
+                self.drop_open();
+                let assigned = self.reader.assigned();
+                self.stand_at_log(&assigned, true)?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn note_commit(&mut self, done: Done) -> Result<()> {
+        self.head = done.head.clone();
+        self.done.batches += u64::from(done.staged.counts.input > 0);
+        self.done.files += done.staged.files.len() as u64;
+        self.done.counts.input += done.staged.counts.input;
+        self.done.counts.accepted += done.staged.counts.accepted;
+        self.done.counts.rejected += done.staged.counts.rejected;
+        self.done.commit = Some(self.head.number);
+        self.done.positions = self.head.positions();
+        report::commit(&self.options, &done, &self.reports, self.clock.now());
+        if let Err(error) = self.reader.publish_offsets(&self.done.positions) {
+            tracing::debug!(target: "foodstream::consumer", "group offsets were not published: {}", error.report());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+//! What a commit says: the documents' log lines, and a progress report in Spark's words.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use super::Options;
+use super::writer::Done;
+use crate::pipeline::progress::{BatchReport, Reports};
+
+pub(super) fn commit(options: &Options, done: &Done, reports: &Reports, now: DateTime<Utc>) {
+    let counts = done.staged.counts;
+    if counts.input > 0 {
+        tracing::info!(
+            target: "foodstream::consumer",
+            batch_id = done.head.number,
+            "Micro-batch with {} messages processed",
+            counts.input
+        );
+    }
+    if counts.rejected > 0 {
+        tracing::warn!(
+            target: "foodstream::consumer",
+            batch_id = done.head.number,
+            "{} messages failed validation and are in quarantine with their reasons",
+            counts.rejected
+        );
+    }
+    let mut folders: BTreeMap<&str, u64> = BTreeMap::new();
+    for file in done.staged.files.iter().filter(|file| !file.quarantine) {
+        *folders.entry(file.final_name.split('/').next().unwrap_or_default()).or_default() += file.rows;
+    }
+    for (folder, rows) in folders {
+        tracing::info!(
+            target: "foodstream::consumer",
+            rows,
+            "Written to: {}/{folder}/",
+            options.lake_path.display()
+        );
+    }
+    let report = BatchReport {
+        batch_id: done.head.number,
+        finished: now,
+        counts,
+        duration: done.stage_time + done.commit_time,
+        phases: vec![("stage", done.stage_time), ("commit", done.commit_time)],
+        source: format!("Kafka[{}]", options.topic.name),
+        ranges: done.staged.ranges.clone(),
+        sink: format!("Parquet[{}]", options.lake_path.display()),
+    };
+    reports.push(report.to_json(&options.run_id));
+}

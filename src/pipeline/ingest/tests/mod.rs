@@ -1,0 +1,236 @@
+//! The consumer's loop over broker and lake in memory: each message once in the lake, whatever moves meanwhile.
+
+mod batches;
+mod bounded;
+mod faults;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use chrono::DateTime;
+
+use super::*;
+use crate::broker::memory::{MemoryBroker, MemoryCluster, MemoryConsumer};
+use crate::broker::{Event, TransactionalProducer};
+use crate::clock::ManualClock;
+use crate::config::{StartingOffsets, Validation};
+use crate::lake::memory::MemoryLake;
+use crate::model::{OffsetRange, PartitionOffset, Schema};
+
+const TOPIC: &str = "food_orders_raw";
+const GROUP: &str = "foodstream-food_orders_raw";
+/// Longest real time a test may take: reached only by one that would hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Broker, lake and clock of a test. The clock moves only while a consumer waits.
+struct Bench {
+    broker: MemoryBroker,
+    lake: MemoryLake,
+    clock: Arc<ManualClock>,
+    stop: Stop,
+    options: Options,
+    /// Wait asked for by each poll that brought nothing.
+    waits: Arc<Mutex<Vec<Duration>>>,
+}
+
+/// What a test does while the loop polls: called ahead of each poll.
+type Script = Box<dyn FnMut(&Poll) + Send>;
+
+/// A poll as the script sees it.
+struct Poll {
+    /// Manual time since the run began.
+    at: Duration,
+    /// Polls in a row, before this one, that brought nothing.
+    idle: usize,
+}
+
+/// A group member whose waiting moves the manual clock instead of passing real time.
+struct Driven {
+    consumer: MemoryConsumer,
+    clock: Arc<ManualClock>,
+    script: Script,
+    begun: Instant,
+    begun_really: Instant,
+    idle: usize,
+    waits: Arc<Mutex<Vec<Duration>>>,
+}
+
+impl GroupConsumer for Driven {
+    fn poll(
+        &mut self,
+        into: &mut MessageBatch,
+        max_messages: usize,
+        max_bytes: usize,
+        timeout: Duration,
+    ) -> Result<Vec<Event>> {
+        assert!(self.begun_really.elapsed() < PATIENCE, "the loop does not end");
+        let at = self.clock.instant().duration_since(self.begun);
+        (self.script)(&Poll { at, idle: self.idle });
+        let before = into.len();
+        let events = self.consumer.poll(into, max_messages, max_bytes, Duration::ZERO)?;
+        if events.is_empty() && into.len() == before {
+            self.idle += 1;
+            self.waits.lock().unwrap().push(timeout);
+            self.clock.advance(timeout);
+            std::thread::yield_now();
+        } else {
+            self.idle = 0;
+        }
+        Ok(events)
+    }
+
+    fn assign(&mut self, positions: &[PartitionOffset]) -> Result<()> {
+        self.consumer.assign(positions)
+    }
+
+    fn seek(&mut self, positions: &[PartitionOffset]) -> Result<()> {
+        self.consumer.seek(positions)
+    }
+
+    fn publish_offsets(&mut self, positions: &[PartitionOffset]) -> Result<()> {
+        self.consumer.publish_offsets(positions)
+    }
+
+    fn close(&mut self) {
+        self.consumer.close();
+    }
+}
+
+type TestIngest = Ingest<Driven, MemoryCluster>;
+
+const FOREVER: Bounds = Bounds { available_now: false, max_batches: None, timeout: None };
+const AVAILABLE_NOW: Bounds = Bounds { available_now: true, max_batches: None, timeout: None };
+
+impl Bench {
+    /// A topic with so many partitions, and batches that only the trigger of 5 s ends.
+    fn new(partitions: i32) -> Self {
+        let broker = MemoryBroker::new();
+        let topic = TopicSpec { name: TOPIC.to_owned(), partitions, replication_factor: 1, config: BTreeMap::new() };
+        broker.create_topic(&topic);
+        let retry = config::Retry { start_timeout: Duration::ZERO, max_backoff: Duration::from_millis(1) };
+        let options = Options {
+            topic,
+            limits: Limits { max_messages: u64::MAX, max_bytes: u64::MAX },
+            trigger: Duration::from_secs(5),
+            starting_offsets: StartingOffsets::Earliest,
+            fail_on_data_loss: true,
+            retry,
+            once_wait: Duration::from_secs(90),
+            run_id: "run".to_owned(),
+            lake_path: "lake".into(),
+        };
+        let clock = Arc::new(ManualClock::new(DateTime::from_timestamp(1_763_546_400, 0).unwrap()));
+        Bench { broker, lake: MemoryLake::default(), clock, stop: Stop::new(), options, waits: Arc::default() }
+    }
+
+    fn with_limit(mut self, max_messages: u64) -> Self {
+        self.options.limits.max_messages = max_messages;
+        self
+    }
+
+    fn try_open(&self, script: impl FnMut(&Poll) + Send + 'static) -> Result<TestIngest> {
+        let consumer = Driven {
+            consumer: self.broker.consumer(GROUP, TOPIC),
+            clock: self.clock.clone(),
+            script: Box::new(script),
+            begun: self.clock.instant(),
+            begun_really: Instant::now(),
+            idle: 0,
+            waits: self.waits.clone(),
+        };
+        let (clock, lake) = (self.clock.clone(), self.lake.clone());
+        let parts = Parts { consumer, cluster: self.broker.cluster(), lake, validator: validator(), clock };
+        Ingest::open(parts, self.options.clone(), true, self.stop.clone())
+    }
+
+    fn open(&self, script: impl FnMut(&Poll) + Send + 'static) -> TestIngest {
+        self.try_open(script).unwrap()
+    }
+
+    /// One run up to the ends of its start, by a worker that leaves the group afterwards.
+    fn ingest_all(&self) -> Ingested {
+        let mut ingest = self.open(|_| {});
+        let done = ingest.run(AVAILABLE_NOW).unwrap();
+        ingest.close().unwrap();
+        done
+    }
+
+    /// Why opening, or a run up to the ends, fails.
+    fn failure(&self) -> Error {
+        match self.try_open(|_| {}) {
+            Err(error) => error,
+            Ok(mut ingest) => {
+                let error = ingest.run(AVAILABLE_NOW).unwrap_err();
+                ingest.close().unwrap();
+                error
+            }
+        }
+    }
+
+    /// Orders outside of any transaction.
+    fn append(&self, partition: i32, ids: std::ops::RangeInclusive<i64>) {
+        append(&self.broker, partition, ids);
+    }
+
+    /// Orders of one transaction that stays open.
+    fn begin(&self, partition: i32, ids: std::ops::RangeInclusive<i64>) -> impl TransactionalProducer + use<> {
+        let mut producer = self.broker.producer(&uuid::Uuid::new_v4().to_string());
+        producer.init(Duration::ZERO).unwrap();
+        producer.begin().unwrap();
+        for id in ids {
+            producer.send_one(TOPIC, partition, id.to_string().as_bytes(), order(id).as_bytes()).unwrap();
+        }
+        producer
+    }
+
+    fn commit(&self, partition: i32, ids: std::ops::RangeInclusive<i64>) {
+        self.begin(partition, ids).commit(Duration::ZERO).unwrap();
+    }
+
+    fn abort(&self, partition: i32, ids: std::ops::RangeInclusive<i64>) {
+        self.begin(partition, ids).abort(Duration::ZERO).unwrap();
+    }
+
+    /// Ranges and message counts of all commits after the founding one.
+    fn commits(&self) -> Vec<(Vec<OffsetRange>, u64)> {
+        self.lake.commits().into_iter().map(|batch| (batch.ranges, batch.counts.input)).collect()
+    }
+
+    fn positions(&self) -> Vec<i64> {
+        self.lake.head_now().positions.values().copied().collect()
+    }
+}
+
+fn append(broker: &MemoryBroker, partition: i32, ids: std::ops::RangeInclusive<i64>) {
+    for id in ids {
+        broker.append(TOPIC, partition, Some(id.to_string().as_bytes()), Some(order(id).as_bytes())).unwrap();
+    }
+}
+
+fn range(partition: i32, from: i64, to: i64) -> OffsetRange {
+    OffsetRange { partition, from, to }
+}
+
+fn validator() -> Validator {
+    let validation = Validation {
+        allow_null_order_id: false,
+        allow_negative_amount: false,
+        allow_zero_amount: false,
+        check_status: true,
+        drop_invalid_rows: true,
+        rules: Vec::new(),
+    };
+    Validator::compile(&Schema::orders(), &validation, "created_at", chrono_tz::UTC, TOPIC).unwrap()
+}
+
+fn order(id: i64) -> String {
+    order_of(id, "350.00")
+}
+
+fn order_of(id: i64, amount: &str) -> String {
+    format!(
+        r#"{{"order_id":{id},"customer_name":"Alice Smith","restaurant_name":"Spice Garden","item":"Naan","amount":{amount},"order_status":"DELIVERED","created_at":"2025-11-18T10:00:00Z"}}"#
+    )
+}

@@ -1,0 +1,106 @@
+//! What the two loops have done so far, in the words of Spark's StreamingQueryProgress where it has them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use crate::model::{Counts, Cursor, OffsetRange, PartitionOffset};
+
+/// Reports kept for `recent_progress`, as many as Spark keeps by default.
+const KEPT_REPORTS: usize = 100;
+
+/// A run of the producer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Published {
+    pub rows: u64,
+    pub transactions: u64,
+    pub polls: u64,
+    pub cursor: Option<Cursor>,
+    pub seconds: f64,
+}
+
+/// A run of the consumer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ingested {
+    pub batches: u64,
+    pub counts: Counts,
+    pub files: u64,
+    /// Number of the last commit, whoever made it.
+    pub commit: Option<u64>,
+    pub positions: Vec<PartitionOffset>,
+    pub seconds: f64,
+}
+
+/// One micro-batch of the consumer, or one transaction of the producer.
+#[derive(Clone, Debug)]
+pub struct BatchReport {
+    pub batch_id: u64,
+    pub finished: DateTime<Utc>,
+    pub counts: Counts,
+    pub duration: Duration,
+    /// Phase names and durations, in order.
+    pub phases: Vec<(&'static str, Duration)>,
+    pub source: String,
+    pub ranges: Vec<OffsetRange>,
+    pub sink: String,
+}
+
+impl BatchReport {
+    pub fn to_json(&self, run_id: &str) -> Value {
+        let seconds = self.duration.as_secs_f64().max(1e-6);
+        let durations: serde_json::Map<String, Value> =
+            self.phases.iter().map(|(name, time)| ((*name).to_owned(), json!(time.as_millis() as u64))).collect();
+        let offsets = |pick: fn(&OffsetRange) -> i64| -> Value {
+            self.ranges.iter().map(|range| (range.partition.to_string(), json!(pick(range)))).collect()
+        };
+        json!({
+            "runId": run_id,
+            "timestamp": self.finished.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            "batchId": self.batch_id,
+            "batchDuration": self.duration.as_millis() as u64,
+            "numInputRows": self.counts.input,
+            "processedRowsPerSecond": self.counts.input as f64 / seconds,
+            "durationMs": durations,
+            "sources": [{
+                "description": self.source,
+                "startOffset": offsets(|range| range.from),
+                "endOffset": offsets(|range| range.to),
+                "numInputRows": self.counts.input,
+            }],
+            "sink": {
+                "description": self.sink,
+                "numOutputRows": self.counts.accepted,
+                "numRejectedRows": self.counts.rejected,
+            },
+        })
+    }
+}
+
+/// Shared between a loop and whoever watches it.
+#[derive(Clone, Debug, Default)]
+pub struct Reports(Arc<Mutex<VecDeque<Value>>>);
+
+impl Reports {
+    pub fn push(&self, report: Value) {
+        let mut kept = self.lock();
+        if kept.len() == KEPT_REPORTS {
+            kept.pop_front();
+        }
+        kept.push_back(report);
+    }
+
+    pub fn last(&self) -> Option<Value> {
+        self.lock().back().cloned()
+    }
+
+    pub fn recent(&self) -> Vec<Value> {
+        self.lock().iter().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Value>> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}

@@ -1,0 +1,478 @@
+//! Replicate: table to topic, each row's message once.
+//!
+//! ```text
+//! Source ─page→ ChangeBatch ─→ Sender thread: transaction{ rows of one or several pages, cursor } ─→ Kafka
+//!   ▲                                                                      │
+//!   └────────── seek, after a failure, to the cursor read back from Kafka ◀┘
+//! ```
+//! While one page is put into the send queue the next is read. Under backlog pages follow each other without a
+//! pause and share a transaction, bounded by rows and age, so that throughput does not depend on
+//! `cdc.batch_limit`. Below: `capture`, `publish`.
+
+mod report;
+mod sender;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::capture::{Page, Source};
+use crate::clock::Clock;
+use crate::config;
+use crate::error::{Error, Kind, Result};
+use crate::model::{ChangeBatch, Cursor};
+use crate::publish::{CommitInfo, Start};
+
+use super::progress::{Published, Reports};
+use super::retry::Backoff;
+use super::shutdown::Stop;
+use report::Lines;
+use sender::Receipt;
+pub use sender::Sender;
+
+/// A bounded run asks again this soon while it waits for the horizon to pass.
+const ONCE_POLL: Duration = Duration::from_millis(50);
+/// Longest random wait before taking the transactional id back after a fence, so that two producers do not
+/// fence each other in step.
+const FENCE_JITTER_MS: u64 = 1_000;
+
+/// What a run is told beside its parts.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub topic: String,
+    pub poll_interval: Duration,
+    pub batch_limit: u32,
+    pub transaction_max_rows: u32,
+    pub transaction_max: Duration,
+    pub retry: config::Retry,
+    /// How long `--once` waits for the horizon.
+    pub once_wait: Duration,
+    pub run_id: String,
+}
+
+/// When a run ends by itself. All unset: only a stop ends it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds {
+    /// Ends when every row below the server's clock at the start is published (K7).
+    pub once: bool,
+    pub max_rows: Option<u64>,
+    pub timeout: Option<Duration>,
+}
+
+/// A source that can say how far the server's clock is and who holds the horizon back.
+pub trait BoundedSource: Source {
+    /// The server's clock, microseconds on the timestamp column's clock.
+    fn server_clock_us(&mut self) -> impl Future<Output = Result<i64>> + Send;
+    /// Whoever holds the horizon, in words; `None` when nobody does.
+    fn holder(&self) -> Option<String>;
+}
+
+/// The producer's loop and everything it owns.
+pub struct Replicate<S> {
+    source: S,
+    sender: Sender,
+    options: Options,
+    stop: Stop,
+    clock: Arc<dyn Clock>,
+    reports: Reports,
+    lines: Lines,
+    done: Published,
+    /// Position of the last row handed to the sender, committed or not.
+    read_to: Cursor,
+    /// The open transaction: rows in it, when it began, the page that ended it last.
+    open: Option<Open>,
+    /// Rows on their way into the send queue while the next page is read.
+    sending: Option<Receipt>,
+    spare: Vec<ChangeBatch>,
+    backoff: Backoff,
+    /// Rows of the whole pipeline up to the last position known: tells what an unclear commit was.
+    rows_published: u64,
+    /// A call ended by an error: source and producer stand nowhere until the position is read back.
+    astray: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    rows: u64,
+    since: Instant,
+    horizon_us: i64,
+    snapshot_xmin: u64,
+}
+
+/// Where a failure came from decides what is still certain.
+enum Failure {
+    /// The open transaction is whole, up to the last page handed on.
+    Source(Error),
+    /// The open transaction is gone, and perhaps committed.
+    Sink(Error),
+}
+
+impl<S: BoundedSource> Replicate<S> {
+    pub fn new(
+        mut source: S,
+        sender: Sender,
+        start: &Start,
+        options: Options,
+        stop: Stop,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        source.seek(start.cursor);
+        let mut lines = Lines::new(options.topic.clone());
+        lines.starts_at(start);
+        Replicate {
+            source,
+            sender,
+            backoff: Backoff::new(&options.retry, false),
+            lines,
+            options,
+            stop,
+            clock,
+            reports: Reports::default(),
+            done: Published { cursor: Some(start.cursor), ..Published::default() },
+            read_to: start.cursor,
+            open: None,
+            sending: None,
+            spare: Vec::new(),
+            rows_published: start.rows_published,
+            astray: false,
+        }
+    }
+
+    pub fn reports(&self) -> Reports {
+        self.reports.clone()
+    }
+
+    pub fn progress(&self) -> &Published {
+        &self.done
+    }
+
+    /// Polls and publishes until the bounds are reached or a stop is requested; returns what this call did.
+    pub async fn run(&mut self, bounds: Bounds) -> Result<Published> {
+        let begun = self.clock.instant();
+        let before = self.done.clone();
+        self.backoff = Backoff::new(&self.options.retry, bounds.once);
+        let result = self.run_until(bounds, begun).await;
+        self.leave(result).await?;
+        Ok(Published {
+            rows: self.done.rows - before.rows,
+            transactions: self.done.transactions - before.transactions,
+            polls: self.done.polls - before.polls,
+            cursor: self.done.cursor,
+            seconds: self.clock.instant().duration_since(begun).as_secs_f64(),
+        })
+    }
+
+    /// One page, published and committed; the number of its rows.
+    pub async fn poll(&mut self) -> Result<u64> {
+        let before = self.done.rows;
+        let result = self.poll_once().await;
+        self.leave(result).await?;
+        Ok(self.done.rows - before)
+    }
+
+    async fn poll_once(&mut self) -> Result<()> {
+        self.find_the_way().await?;
+        if self.page_or_recover(self.options.batch_limit).await?.is_some() {
+            self.commit_or_recover().await?;
+        }
+        Ok(())
+    }
+
+    /// After an error nothing of the open transaction is kept, and the next call reads the position back. A stop is
+    /// no error.
+    async fn leave(&mut self, result: Result<()>) -> Result<()> {
+        match result {
+            Err(error) if error.kind() == Kind::Interrupted => Ok(()),
+            Err(error) => {
+                self.sending = None;
+                self.open = None;
+                self.astray = true;
+                let _ = self.sender.abort().await;
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    async fn find_the_way(&mut self) -> Result<()> {
+        if self.astray { self.recover().await } else { Ok(()) }
+    }
+
+    async fn run_until(&mut self, bounds: Bounds, begun: Instant) -> Result<()> {
+        self.find_the_way().await?;
+        self.lines.started(self.options.poll_interval);
+        let goal = if bounds.once { Some(self.server_clock().await?) } else { None };
+        let first_row = self.done.rows;
+        let mut limit = self.options.batch_limit;
+        // A backlog may take longer than the patience for a horizon that stands still.
+        let mut still_since = begun;
+        loop {
+            let elapsed = self.clock.instant().duration_since(begun);
+            let over = bounds.timeout.is_some_and(|limit| elapsed >= limit);
+            let left = bounds.max_rows.map(|max| max.saturating_sub(self.pending_total() - first_row));
+            if self.stop.is_requested() || over {
+                return self.commit_or_recover().await.map(|_| ());
+            }
+            if left == Some(0) {
+                // Rows of a commit that failed are not among those asked for: they are read again.
+                if self.commit_or_recover().await? {
+                    return Ok(());
+                }
+                continue;
+            }
+            let capped = self.room().min(u64::from(limit)).min(left.unwrap_or(u64::MAX));
+            let Some(page) = self.page_or_recover(u32::try_from(capped).unwrap_or(limit)).await? else { continue };
+            if page.rows > 0 {
+                still_since = self.clock.instant();
+            }
+            // A backlog is read in larger pages: a transaction's worth instead of a poll's.
+            limit = if page.full { self.options.transaction_max_rows.max(limit) } else { self.options.batch_limit };
+            if (!page.full || self.transaction_is_due()) && !self.commit_or_recover().await? {
+                continue;
+            }
+            if page.full {
+                continue;
+            }
+            if let Some(goal) = goal {
+                if page.horizon_us > goal {
+                    return Ok(());
+                }
+                self.check_once_wait(still_since)?;
+            }
+            let interval = self.options.poll_interval;
+            let pause = if bounds.once { ONCE_POLL.min(interval) } else { interval };
+            let pause = bounds.timeout.map_or(pause, |limit| pause.min(limit.saturating_sub(elapsed)));
+            self.lines.sleeping(page.rows, pause);
+            self.stop.sleep(pause).await;
+        }
+    }
+
+    /// Rows that the open transaction may still take: it never holds more than it is allowed, or one poll's page.
+    fn room(&self) -> u64 {
+        let most = u64::from(self.options.transaction_max_rows.max(self.options.batch_limit));
+        most.saturating_sub(self.open.map_or(0, |open| open.rows)).max(1)
+    }
+
+    fn pending_total(&self) -> u64 {
+        self.done.rows + self.open.map_or(0, |open| open.rows)
+    }
+
+    fn transaction_is_due(&self) -> bool {
+        self.open.is_some_and(|open| {
+            open.rows >= u64::from(self.options.transaction_max_rows)
+                || self.clock.instant().duration_since(open.since) >= self.options.transaction_max
+        })
+    }
+
+    fn check_once_wait(&self, still_since: Instant) -> Result<()> {
+        if self.clock.instant().duration_since(still_since) < self.options.once_wait {
+            return Ok(());
+        }
+        let waited = self.options.once_wait.as_secs();
+        let holder = self.source.holder().unwrap_or_else(|| "no session that could be named".to_owned());
+        let message = format!(
+            "rows of this moment may still be committed late: after {waited} s the horizon is held by {holder}; \
+             everything below it is published"
+        );
+        Err(Error::new(Kind::Source, message).retriable())
+    }
+
+    async fn server_clock(&mut self) -> Result<i64> {
+        loop {
+            self.stop.check()?;
+            match self.source.server_clock_us().await {
+                Ok(clock) => return Ok(clock),
+                Err(error) => self.pause_after(error).await?,
+            }
+        }
+    }
+
+    /// One page into the open transaction. `None` after a failure that was waited for.
+    async fn page_or_recover(&mut self, limit: u32) -> Result<Option<Page>> {
+        match self.page(limit).await {
+            Ok(page) => Ok(Some(page)),
+            Err(failure) => self.recover_from(failure).await.map(|()| None),
+        }
+    }
+
+    async fn page(&mut self, limit: u32) -> Result<Page, Failure> {
+        let mut batch = self.spare.pop().unwrap_or_default();
+        batch.clear();
+        self.done.polls += 1;
+        self.lines.poll(self.done.polls, self.read_to);
+        let result = self.read_page(limit, &mut batch).await;
+        // Rows read before a failure are read again: their position was never handed on.
+        let page = match result {
+            Ok(page) if page.rows > 0 => page,
+            other => {
+                self.spare.push(batch);
+                return other;
+            }
+        };
+        let end = batch.end.ok_or_else(|| Failure::Sink(Error::bug("a page with rows has no end position")))?;
+        self.lines.fetched(page.rows);
+        sent(&mut self.sending, &mut self.spare).await.map_err(Failure::Sink)?;
+        self.sending = Some(self.sender.append(batch).await.map_err(Failure::Sink)?);
+        self.read_to = end;
+        let since = self.open.map_or_else(|| self.clock.instant(), |open| open.since);
+        self.open = Some(Open {
+            rows: self.open.map_or(0, |open| open.rows) + page.rows as u64,
+            since,
+            horizon_us: page.horizon_us,
+            snapshot_xmin: page.snapshot_xmin,
+        });
+        Ok(page)
+    }
+
+    /// Reads a page; when an open transaction grows old meanwhile, it is committed first (K1).
+    async fn read_page(&mut self, limit: u32, batch: &mut ChangeBatch) -> Result<Page, Failure> {
+        let Some(open) = self.open else {
+            let stop = self.stop.clone();
+            return tokio::select! {
+                page = self.source.next_page(limit, batch) => page.map_err(Failure::Source),
+                () = stop.requested() => Err(Failure::Source(Error::interrupted())),
+            };
+        };
+        let age = self.clock.instant().duration_since(open.since);
+        let left = self.options.transaction_max.saturating_sub(age);
+        let stop = self.stop.clone();
+        let (result, committed) = {
+            let page = self.source.next_page(limit, batch);
+            tokio::pin!(page);
+            tokio::select! {
+                page = &mut page => return page.map_err(Failure::Source),
+                () = stop.requested() => return Err(Failure::Source(Error::interrupted())),
+                () = tokio::time::sleep(left) => {}
+            }
+            let committed = commit(&self.sender, &mut self.sending, &mut self.spare, open).await;
+            let result = tokio::select! {
+                page = page => page,
+                () = stop.requested() => Err(Error::interrupted()),
+            };
+            (result, committed)
+        };
+        self.open = None;
+        self.note_commit(open, committed.map_err(Failure::Sink)?);
+        result.map_err(Failure::Source)
+    }
+
+    /// False when the commit failed and the position was read back: what was read since is read again.
+    async fn commit_or_recover(&mut self) -> Result<bool> {
+        match self.commit().await {
+            Ok(()) => {
+                // Both sides work: a page alone says nothing about the broker.
+                self.backoff.reset();
+                Ok(true)
+            }
+            Err(error) => self.recover_from(Failure::Sink(error)).await.map(|()| false),
+        }
+    }
+
+    async fn commit(&mut self) -> Result<()> {
+        // Whatever comes of it, it is not open any more.
+        if let Some(open) = self.open.take() {
+            let info = commit(&self.sender, &mut self.sending, &mut self.spare, open).await?;
+            self.note_commit(open, info);
+        }
+        Ok(())
+    }
+
+    fn note_commit(&mut self, open: Open, info: CommitInfo) {
+        self.rows_published = info.rows_published;
+        self.done.rows += open.rows;
+        self.done.transactions += 1;
+        self.done.cursor = Some(info.cursor);
+        self.lines.committed(open.rows, info.cursor);
+        self.reports.push(report::transaction(
+            &self.options,
+            open.rows,
+            &info,
+            self.clock.now(),
+            self.done.transactions,
+        ));
+    }
+
+    /// After a failure on either side: what is certain stays, what is unclear is read back (K5).
+    async fn recover_from(&mut self, failure: Failure) -> Result<()> {
+        match failure {
+            Failure::Source(error) if error.kind() == Kind::Interrupted => Ok(()),
+            Failure::Source(error) => {
+                // The open transaction must not stay open while the table is away.
+                match self.commit().await {
+                    Ok(()) => self.source.seek(self.read_to),
+                    Err(on_commit) => self.recover_sink(on_commit).await?,
+                }
+                self.pause_after(error).await
+            }
+            Failure::Sink(error) => self.recover_sink(error).await,
+        }
+    }
+
+    async fn recover_sink(&mut self, error: Error) -> Result<()> {
+        if error.kind() == Kind::Fenced {
+            let jitter = u64::from(uuid::Uuid::new_v4().as_fields().0) % FENCE_JITTER_MS;
+            self.stop.sleep(Duration::from_millis(jitter)).await;
+        } else {
+            self.pause_after(error).await?;
+        }
+        self.recover().await
+    }
+
+    /// Reads the position back and goes on from there. A stop leaves that to the next call, or the next start.
+    async fn recover(&mut self) -> Result<()> {
+        self.sending = None;
+        self.open = None;
+        self.astray = true;
+        loop {
+            self.stop.check()?;
+            match self.sender.recover().await {
+                Ok(start) => {
+                    self.stand_at(&start);
+                    return Ok(());
+                }
+                Err(error) => self.pause_after(error).await?,
+            }
+        }
+    }
+
+    /// A commit that looked failed and was not shows in the rows that the position counts.
+    fn stand_at(&mut self, start: &Start) {
+        self.astray = false;
+        self.source.seek(start.cursor);
+        self.read_to = start.cursor;
+        self.done.cursor = Some(start.cursor);
+        let found = start.rows_published.saturating_sub(self.rows_published);
+        self.rows_published = start.rows_published;
+        if found > 0 {
+            self.done.rows += found;
+            self.done.transactions += 1;
+            self.lines.committed(found, start.cursor);
+        }
+    }
+
+    async fn pause_after(&mut self, error: Error) -> Result<()> {
+        let pause = self.backoff.next_pause(error)?;
+        self.stop.sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// Waits until the rows under way are in the send queue.
+async fn sent(sending: &mut Option<Receipt>, spare: &mut Vec<ChangeBatch>) -> Result<()> {
+    let Some(receipt) = sending.take() else { return Ok(()) };
+    let (batch, sent) = receipt.buffer().await?;
+    spare.push(batch);
+    sent
+}
+
+async fn commit(
+    sender: &Sender,
+    sending: &mut Option<Receipt>,
+    spare: &mut Vec<ChangeBatch>,
+    open: Open,
+) -> Result<CommitInfo> {
+    sent(sending, spare).await?;
+    sender.commit(open.horizon_us, open.snapshot_xmin).await
+}

@@ -1,0 +1,137 @@
+//! The producer's log lines, in the documents' words, and its progress reports.
+//!
+//! Under backlog the lines of many polls become one summary a second; an idle poll is one debug line.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::Options;
+use crate::clock::{Clock, SystemClock};
+use crate::model::Cursor;
+use crate::model::position::format_timestamp_us;
+use crate::publish::{CommitInfo, Start, StartOrigin};
+
+/// Detailed lines are allowed this often; what comes in between is summed up.
+const DETAIL_EVERY: Duration = Duration::from_secs(1);
+
+const RULE: &str = "========================================";
+
+#[derive(Debug)]
+pub(super) struct Lines {
+    topic: String,
+    poll: u64,
+    last: Option<Cursor>,
+    first: Option<Cursor>,
+    detailed: bool,
+    last_detail: Option<Instant>,
+    summed_rows: u64,
+    summed_transactions: u64,
+}
+
+macro_rules! say {
+    ($($words:tt)*) => { tracing::info!(target: "foodstream::producer", $($words)*) };
+}
+
+impl Lines {
+    pub fn new(topic: String) -> Self {
+        Lines {
+            topic,
+            poll: 0,
+            last: None,
+            first: None,
+            detailed: true,
+            last_detail: None,
+            summed_rows: 0,
+            summed_transactions: 0,
+        }
+    }
+
+    /// A first start is told as it is configured, not as the position just before it.
+    pub fn starts_at(&mut self, start: &Start) {
+        if start.origin == StartOrigin::Default {
+            self.first = Some(start.cursor);
+        }
+    }
+
+    pub fn started(&self, poll_interval: Duration) {
+        say!("{RULE}");
+        say!("STARTING CDC POLLING LOOP");
+        say!("{RULE}");
+        tracing::debug!(target: "foodstream::producer", "polling every {} s", poll_interval.as_secs_f64());
+    }
+
+    pub fn poll(&mut self, number: u64, last: Cursor) {
+        self.poll = number;
+        self.last = Some(last);
+        tracing::debug!(target: "foodstream::producer", "poll #{number} after {last}");
+    }
+
+    pub fn fetched(&mut self, rows: usize) {
+        let now = SystemClock.instant();
+        self.detailed = self.last_detail.is_none_or(|last| now.duration_since(last) >= DETAIL_EVERY);
+        if !self.detailed {
+            return;
+        }
+        self.last_detail = Some(now);
+        say!("========== POLL #{} ==========", self.poll);
+        if let Some(last) = self.last {
+            let configured = self.first.take().is_some_and(|first| first == last);
+            let shown = Cursor { timestamp_us: last.timestamp_us + i64::from(configured), ..last };
+            say!("Last processed timestamp: {}", short(shown));
+        }
+        say!("Reading from PostgreSQL...");
+        say!("Fetched {rows} new records");
+        say!("Converted {rows} rows to JSON format");
+        say!("Publishing {rows} messages to Kafka topic: {}", self.topic);
+    }
+
+    pub fn committed(&mut self, rows: u64, cursor: Cursor) {
+        self.summed_rows += rows;
+        self.summed_transactions += 1;
+        if !self.detailed {
+            return;
+        }
+        if self.summed_transactions > 1 {
+            let (rows, transactions) = (self.summed_rows, self.summed_transactions);
+            say!(rows, transactions, "Published {rows} messages in {transactions} transactions since the last line");
+        }
+        say!("Successfully published to Kafka topic");
+        say!("STATE UPDATED: last_processed_timestamp = {}", short(cursor));
+        self.summed_rows = 0;
+        self.summed_transactions = 0;
+    }
+
+    pub fn sleeping(&mut self, rows: usize, pause: Duration) {
+        if self.summed_transactions > 0 {
+            let rows = self.summed_rows;
+            say!(rows, "Published {rows} more messages; the backlog is worked off");
+            self.summed_rows = 0;
+            self.summed_transactions = 0;
+        }
+        let seconds = pause.as_secs_f64();
+        if rows > 0 {
+            say!("Sleeping for {seconds} seconds...");
+        } else {
+            tracing::debug!(target: "foodstream::producer", "no new rows; sleeping for {seconds} seconds");
+        }
+    }
+}
+
+/// The documents show whole seconds where there is no fraction.
+fn short(cursor: Cursor) -> String {
+    let text = format_timestamp_us(cursor.timestamp_us);
+    text.strip_suffix(".000000").map(str::to_owned).unwrap_or(text)
+}
+
+pub(super) fn transaction(options: &Options, rows: u64, info: &CommitInfo, now: DateTime<Utc>, number: u64) -> Value {
+    json!({
+        "runId": options.run_id,
+        "timestamp": now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+        "batchId": number,
+        "numInputRows": rows,
+        "sources": [{ "description": "PostgreSQL", "endOffset": info.cursor.to_string() }],
+        "sink": { "description": format!("Kafka[{}]", options.topic), "numOutputRows": rows },
+    })
+}

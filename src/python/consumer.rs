@@ -1,0 +1,198 @@
+//! `foodstream.Consumer` and its `Batch`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use super::arrow::Rows;
+use super::handle::Handle;
+use super::progress::LakeProgress;
+use super::{convert, errors};
+use crate::broker::kafka::{KafkaCluster, KafkaGroupConsumer};
+use crate::config::Settings;
+use crate::error::{Error, Result};
+use crate::model::Counts;
+use crate::pipeline::Stop;
+use crate::pipeline::batches::{Batches, Handed};
+use crate::pipeline::compose::{self, ConsumerRun};
+use crate::pipeline::ingest::Bounds;
+use crate::pipeline::progress::{Ingested, Reports};
+
+type Session = Batches<KafkaGroupConsumer, KafkaCluster>;
+
+/// Consumes a topic into the lake, or hands its micro-batches to Python.
+#[pyclass(frozen, module = "foodstream")]
+pub struct Consumer {
+    handle: Arc<Handle<Session>>,
+    run: Arc<ConsumerRun>,
+    available_now: bool,
+}
+
+impl Consumer {
+    fn opener(&self, bounded: bool) -> impl FnOnce(&Settings, &Stop) -> Result<(Session, Reports)> + use<> {
+        let run = self.run.clone();
+        move |settings, stop| {
+            let ingest = compose::consumer(settings, &run, bounded, stop)?;
+            let reports = ingest.reports();
+            Ok((Batches::new(ingest), reports))
+        }
+    }
+}
+
+#[pymethods]
+impl Consumer {
+    #[new]
+    #[pyo3(signature = (config, *, overrides=None, available_now=false, once_wait=90.0))]
+    fn new(
+        config: &Bound<'_, PyAny>,
+        overrides: Option<&Bound<'_, PyAny>>,
+        available_now: bool,
+        once_wait: f64,
+    ) -> PyResult<Self> {
+        let once_wait = convert::seconds("once_wait", once_wait)?;
+        let handle = Arc::new(Handle::new("Consumer", convert::settings(config, overrides)?));
+        let run = Arc::new(ConsumerRun { once_wait, run_id: handle.run_id.clone() });
+        Ok(Consumer { handle, run, available_now })
+    }
+
+    /// Consume into the lake until stop(), Ctrl-C or a limit.
+    #[pyo3(signature = (*, available_now=false, once=false, max_batches=None, timeout=None))]
+    fn run(
+        &self,
+        py: Python<'_>,
+        available_now: bool,
+        once: bool,
+        max_batches: Option<u64>,
+        timeout: Option<f64>,
+    ) -> PyResult<LakeProgress> {
+        let timeout = timeout.map(|value| convert::seconds("timeout", value)).transpose()?;
+        let available_now = available_now || once || self.available_now;
+        let bounds = Bounds { available_now, max_batches, timeout };
+        let work = move |session: &mut Session| {
+            session.restart()?;
+            session.ingest.run(bounds)
+        };
+        let done = self.handle.call(py, self.opener(available_now || timeout.is_some()), work)?;
+        errors::or_stopped(py, done, Ingested::default()).map(LakeProgress::from)
+    }
+
+    /// A new loop begins at the lake's positions: what an earlier one left uncommitted comes again.
+    fn __iter__(this: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
+        let consumer = this.get();
+        let done = consumer.handle.call(py, consumer.opener(consumer.available_now), Session::restart)?;
+        errors::or_stopped(py, done, ())?;
+        Ok(this)
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Batch>> {
+        let available_now = self.available_now;
+        let work = move |session: &mut Session| {
+            let next = session.next(available_now)?;
+            Ok(next.map(|handed| (handed, session.ingest.lake_schema(), session.ingest.quarantine_schema())))
+        };
+        let done = self.handle.call(py, self.opener(available_now), work)?;
+        let next = errors::or_stopped(py, done, None)?;
+        Ok(next.map(|(handed, lake, quarantine)| Batch { handed, lake, quarantine, handle: self.handle.clone() }))
+    }
+
+    /// End the run or the loop in another thread after its commit; nothing if there is none.
+    fn stop(&self) {
+        self.handle.stop();
+    }
+
+    /// Leave the group and let go of all connections. May be called again; anything else afterwards raises.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.close(py)
+    }
+
+    /// What it is doing: `message` is idle, running, stopping or closed.
+    #[getter]
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.handle.status(py)
+    }
+
+    /// The last commit, in the words of Spark's StreamingQueryProgress.
+    #[getter]
+    fn last_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.handle.last_progress(py)
+    }
+
+    /// The last hundred commits.
+    #[getter]
+    fn recent_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.handle.recent_progress(py)
+    }
+
+    fn __enter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.handle.close(py)
+    }
+
+    fn __repr__(&self) -> String {
+        self.handle.repr()
+    }
+}
+
+/// A micro-batch: decoded and validated, not yet in the lake.
+#[pyclass(frozen, module = "foodstream")]
+pub struct Batch {
+    handed: Handed,
+    lake: SchemaRef,
+    quarantine: SchemaRef,
+    handle: Arc<Handle<Session>>,
+}
+
+#[pymethods]
+impl Batch {
+    /// Number of its commit, if no other worker commits before.
+    #[getter]
+    fn id(&self) -> u64 {
+        self.handed.id
+    }
+
+    /// Valid rows, in the lake's columns.
+    #[getter]
+    fn accepted(&self) -> Rows {
+        let accepted = &self.handed.batch.accepted;
+        Rows::held(self.lake.clone(), accepted.iter().map(|dated| dated.rows.clone()).collect())
+    }
+
+    /// Rows that failed validation, with their reasons, their bytes and their position.
+    #[getter]
+    fn rejected(&self) -> Rows {
+        Rows::held(self.quarantine.clone(), self.handed.batch.rejected.clone())
+    }
+
+    /// Partition to (from, to), `to` not included.
+    #[getter]
+    fn offsets(&self) -> BTreeMap<i32, (i64, i64)> {
+        self.handed.batch.ranges.iter().map(|range| (range.partition, (range.from, range.to))).collect()
+    }
+
+    /// Write files, quarantine and offsets to the lake in one commit.
+    fn commit(&self, py: Python<'_>) -> PyResult<bool> {
+        let serial = self.handed.serial;
+        // A consumer without a session has no open batch either.
+        let open = |_: &Settings, _: &Stop| Err(Error::interrupted());
+        let done = self.handle.call(py, open, move |session| session.commit(serial))?;
+        let stale = || errors::misuse(py, "this batch is no longer open: it was committed or given up".to_owned());
+        errors::or_stopped(py, done, None)?.ok_or_else(stale)
+    }
+
+    /// Messages, accepted and rejected.
+    fn __len__(&self) -> usize {
+        usize::try_from(self.handed.batch.counts.input).unwrap_or(usize::MAX)
+    }
+
+    fn __repr__(&self) -> String {
+        let Counts { accepted, rejected, .. } = self.handed.batch.counts;
+        format!("Batch(id={}, accepted={accepted}, rejected={rejected})", self.handed.id)
+    }
+}

@@ -1,0 +1,112 @@
+//! Values across the border: configurations in, reports out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyMapping, PyString};
+use serde_json::Value;
+
+use super::errors;
+use crate::config::{Overrides, Settings};
+use crate::error::Error;
+
+/// A configuration that was read once and can be used many times.
+#[pyclass(frozen, module = "foodstream")]
+pub struct Config(Arc<Settings>);
+
+#[pymethods]
+impl Config {
+    #[new]
+    #[pyo3(signature = (config, *, overrides=None))]
+    fn new(config: &Bound<'_, PyAny>, overrides: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        settings(config, overrides).map(Config)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Config({})", summary(&self.0))
+    }
+}
+
+/// Table, topic and lake: what tells one pipeline from another, and no secret.
+pub fn summary(settings: &Settings) -> String {
+    let table = settings.postgres.as_ref().map(|postgres| format!("table={:?}", postgres.table));
+    let topic = settings.kafka.as_ref().map(|kafka| format!("topic={:?}", kafka.topic));
+    let lake = settings.lake.as_ref().map(|lake| format!("lake={:?}", lake.path));
+    [table, topic, lake].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Settings from a path, from nested dicts, or from a `Config`, with `overrides` above the environment.
+pub fn settings(config: &Bound<'_, PyAny>, overrides: Option<&Bound<'_, PyAny>>) -> PyResult<Arc<Settings>> {
+    let py = config.py();
+    let raise = |error: Error| errors::raise(py, &error);
+    if let Ok(ready) = config.cast::<Config>() {
+        if overrides.is_some() {
+            return Err(raise(Error::config("a Config has its settings already: give the overrides to Config(…)")));
+        }
+        return Ok(ready.get().0.clone());
+    }
+    let directory = std::env::current_dir()
+        .map_err(|error| raise(Error::config("the working directory is gone").because(error)))?;
+    let mut layers = Overrides::from_process(&directory).map_err(raise)?;
+    layers.tree = overrides.map(tree).transpose()?;
+    let loaded = match config.extract::<PathBuf>() {
+        Ok(path) => Settings::load(&path, &layers),
+        // What a program writes out is meant: it stands above the environment, as overrides do.
+        Err(_) => Settings::in_memory(&layers.over(tree(config)?)),
+    };
+    loaded.map(Arc::new).map_err(raise)
+}
+
+/// Nested dicts, lists and scalars by way of Python's own `json`, paths as text.
+fn tree(value: &Bound<'_, PyAny>) -> PyResult<Value> {
+    let py = value.py();
+    if value.cast::<PyMapping>().is_err() {
+        let kind = value.get_type().name()?.to_string();
+        let words = format!("expected a path, a mapping of sections, or a Config, not {kind}");
+        return Err(errors::raise(py, &Error::config(words)));
+    }
+    let options = PyDict::new(py);
+    options.set_item("default", py.import("os")?.getattr("fspath")?)?;
+    let plain = py.get_type::<PyDict>().call1((value,))?;
+    let text = py.import("json")?.call_method("dumps", (plain,), Some(&options)).map_err(|error| {
+        errors::raise(py, &Error::config(format!("the configuration holds a value YAML has no word for: {error}")))
+    })?;
+    serde_json::from_str(text.cast::<PyString>()?.to_str()?)
+        .map_err(|error| errors::raise(py, &Error::config("the configuration is no valid JSON").because(error)))
+}
+
+pub fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        Value::Null => py.None().into_bound(py),
+        Value::Bool(flag) => flag.into_pyobject(py)?.to_owned().into_any(),
+        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(number), _) => number.into_pyobject(py)?.into_any(),
+            (None, Some(number)) => number.into_pyobject(py)?.into_any(),
+            (None, None) => number.as_f64().into_pyobject(py)?,
+        },
+        Value::String(text) => PyString::new(py, text).into_any(),
+        Value::Array(items) => {
+            let list = PyList::empty(py);
+            for item in items {
+                list.append(to_python(py, item)?)?;
+            }
+            list.into_any()
+        }
+        Value::Object(members) => {
+            let dict = PyDict::new(py);
+            for (key, member) in members {
+                dict.set_item(key, to_python(py, member)?)?;
+            }
+            dict.into_any()
+        }
+    })
+}
+
+/// A number of seconds as Python gives it.
+pub fn seconds(name: &str, value: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| PyValueError::new_err(format!("{name} is a number of seconds from 0 on, not {value}")))
+}

@@ -1,0 +1,93 @@
+//! The functions of the module.
+
+use std::path::PathBuf;
+
+use chrono::NaiveDate;
+use pyo3::prelude::*;
+use serde_json::Value;
+
+use super::arrow::Rows;
+use super::report::Report;
+use super::{convert, errors, wait};
+use crate::cli::{self, Exit, runtime};
+use crate::error::Error;
+use crate::lake::read::ReadOptions;
+use crate::model::Key;
+use crate::pipeline::Stop;
+use crate::tools::{self, InsertOptions};
+use crate::verify::{VerifyOptions, verify};
+
+/// Run one command; `argv[0]` is the program's name.
+#[pyfunction]
+pub fn main<'py>(py: Python<'py>, argv: Vec<String>) -> PyResult<Bound<'py, PyAny>> {
+    match py.detach(|| cli::main(argv)) {
+        Exit::Code(code) => Ok(code.into_pyobject(py)?.into_any()),
+        Exit::Python { command, options } => {
+            let options = convert::to_python(py, &Value::Object(options))?;
+            Ok((command, options).into_pyobject(py)?.into_any())
+        }
+    }
+}
+
+/// Compare table, topic, lake and state by key and content; changes nothing.
+#[pyfunction]
+#[pyo3(signature = (config, *, overrides=None))]
+pub fn verify_pipeline(
+    py: Python<'_>,
+    config: &Bound<'_, PyAny>,
+    overrides: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Report> {
+    let settings = convert::settings(config, overrides)?;
+    let found = wait::for_result(py, &Stop::new(), move || {
+        runtime::shared()?.block_on(verify(&settings, &VerifyOptions::default()))
+    })?;
+    Ok(Report::from(found))
+}
+
+/// Insert generated orders into the table and return their keys.
+#[pyfunction]
+#[pyo3(signature = (config, *, count=5, overrides=None))]
+pub fn insert_test_orders<'py>(
+    py: Python<'py>,
+    config: &Bound<'py, PyAny>,
+    count: u64,
+    overrides: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let settings = convert::settings(config, overrides)?;
+    let options = InsertOptions { count, ..InsertOptions::default() };
+    let stop = Stop::new();
+    let stopped = stop.clone();
+    let report = wait::for_result(py, &stop, move || {
+        runtime::shared()?.block_on(tools::insert_test_orders(&settings, &options, stopped.requested()))
+    })?;
+    let ids = report.ids.iter().map(|id| match id {
+        Key::Int(number) => Value::from(*number),
+        Key::Uuid(_) => Value::from(id.to_string()),
+    });
+    convert::to_python(py, &Value::Array(ids.collect()))
+}
+
+/// Return the committed rows of a lake, named by its configuration or its folder.
+#[pyfunction]
+#[pyo3(signature = (source, *, date=None, overrides=None))]
+pub fn read(
+    py: Python<'_>,
+    source: &Bound<'_, PyAny>,
+    date: Option<Bound<'_, PyAny>>,
+    overrides: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Rows> {
+    // `str` of a datetime.date is its ISO form.
+    let date = date.map(|date| date.str()?.to_string().parse::<NaiveDate>().map_err(|_| no_date(&date))).transpose()?;
+    let folder = source.extract::<PathBuf>().ok().filter(|path| path.is_dir());
+    let settings = if folder.is_some() { None } else { Some(convert::settings(source, overrides)?) };
+    let options = ReadOptions { date, date_column: true, ..ReadOptions::default() };
+    wait::for_result(py, &Stop::new(), move || {
+        let found = tools::read_rows(settings.as_deref(), folder.as_deref(), &options)?;
+        let (reader, len) = (found.reader, usize::try_from(found.rows).unwrap_or(usize::MAX));
+        Ok(Rows::new(found.schema, len, move || Box::new(reader.batches(options.clone()))))
+    })
+}
+
+fn no_date(given: &Bound<'_, PyAny>) -> PyErr {
+    errors::raise(given.py(), &Error::config(format!("date is YYYY-MM-DD or a datetime.date, not {given}")))
+}

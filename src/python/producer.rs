@@ -1,0 +1,114 @@
+//! `foodstream.Producer`.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use super::handle::Handle;
+use super::progress::Progress;
+use super::{convert, errors};
+use crate::capture::PollSource;
+use crate::cli::runtime;
+use crate::config::Settings;
+use crate::error::Result;
+use crate::pipeline::Stop;
+use crate::pipeline::compose::{self, ProducerRun};
+use crate::pipeline::progress::{Published, Reports};
+use crate::pipeline::replicate::{Bounds, Replicate};
+
+type Session = Replicate<PollSource>;
+
+/// Polls a table and publishes its rows to a topic, each exactly once.
+#[pyclass(frozen, module = "foodstream")]
+pub struct Producer {
+    handle: Handle<Session>,
+    run: Arc<ProducerRun>,
+}
+
+impl Producer {
+    fn opener(&self, bounded: bool) -> impl FnOnce(&Settings, &Stop) -> Result<(Session, Reports)> + use<> {
+        let run = self.run.clone();
+        move |settings, stop| {
+            let session = runtime::shared()?.block_on(compose::producer(settings, &run, bounded, stop))?;
+            let reports = session.reports();
+            Ok((session, reports))
+        }
+    }
+}
+
+#[pymethods]
+impl Producer {
+    #[new]
+    #[pyo3(signature = (config, *, overrides=None, start_from=None, adopt=false, once_wait=90.0))]
+    fn new(
+        config: &Bound<'_, PyAny>,
+        overrides: Option<&Bound<'_, PyAny>>,
+        start_from: Option<String>,
+        adopt: bool,
+        once_wait: f64,
+    ) -> PyResult<Self> {
+        let once_wait = convert::seconds("once_wait", once_wait)?;
+        let handle = Handle::new("Producer", convert::settings(config, overrides)?);
+        let run = Arc::new(ProducerRun { start_from, adopt, once_wait, run_id: handle.run_id.clone() });
+        Ok(Producer { handle, run })
+    }
+
+    /// Publish until stop() or Ctrl-C; with once, until what is there now is published.
+    #[pyo3(signature = (*, once=false, timeout=None, max_rows=None))]
+    fn run(&self, py: Python<'_>, once: bool, timeout: Option<f64>, max_rows: Option<u64>) -> PyResult<Progress> {
+        let timeout = timeout.map(|value| convert::seconds("timeout", value)).transpose()?;
+        let (bounds, bounded) = (Bounds { once, max_rows, timeout }, once || timeout.is_some());
+        let work = move |session: &mut Session| runtime::shared()?.block_on(session.run(bounds));
+        let done = self.handle.call(py, self.opener(bounded), work)?;
+        errors::or_stopped(py, done, Published::default()).map(Progress::from)
+    }
+
+    /// Read and publish one page; return the number of rows published.
+    fn poll(&self, py: Python<'_>) -> PyResult<u64> {
+        let work = |session: &mut Session| runtime::shared()?.block_on(session.poll());
+        let done = self.handle.call(py, self.opener(true), work)?;
+        errors::or_stopped(py, done, 0)
+    }
+
+    /// End the run in another thread after what it is doing; nothing if there is none.
+    fn stop(&self) {
+        self.handle.stop();
+    }
+
+    /// Let go of all connections. May be called again; anything else afterwards raises.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.handle.close(py)
+    }
+
+    /// What it is doing: `message` is idle, running, stopping or closed.
+    #[getter]
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.handle.status(py)
+    }
+
+    /// The last transaction, in the words of Spark's StreamingQueryProgress.
+    #[getter]
+    fn last_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.handle.last_progress(py)
+    }
+
+    /// The last hundred transactions.
+    #[getter]
+    fn recent_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.handle.recent_progress(py)
+    }
+
+    fn __enter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.handle.close(py)
+    }
+
+    fn __repr__(&self) -> String {
+        self.handle.repr()
+    }
+}

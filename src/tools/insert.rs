@@ -1,0 +1,248 @@
+//! Test orders into the table: a few by INSERT, a load at a rate, or millions by COPY.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use super::connect_postgres;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Settings;
+use crate::error::{Error, Kind, Result};
+use crate::generate::{self, Order, Plan};
+use crate::model::Key;
+use crate::model::micro_batch::format_decimal;
+use crate::postgres::{Client, CopyWriter, Session, Table, copy_out, insert_text_rows, query_text, quote_identifier};
+
+const APPLICATION: &str = "foodstream insert-orders";
+/// From here on rows go by COPY, which is ten times as fast; below, INSERT takes any column type.
+const COPY_FROM: u64 = 10_000;
+/// One step of a load at a rate: short enough to look even, long enough to let a step carry rows.
+const TICK: Duration = Duration::from_millis(20);
+/// Rows of one INSERT: keeps statements below the protocol's limit of parameters and the memory small.
+const CHUNK: usize = 1_000;
+/// Rows shown, and ids named in a line.
+const RECENT: usize = 5;
+const NAMED_IDS: usize = 20;
+/// Hundredths.
+const AMOUNT_SCALE: u8 = 2;
+/// The order columns without those the table fills in.
+const COLUMNS: [&str; 5] = ["customer_name", "restaurant_name", "item", "amount", "order_status"];
+
+/// What to insert.
+#[derive(Clone, Copy, Debug)]
+pub struct InsertOptions {
+    pub count: u64,
+    /// Rows a second; all at once without it.
+    pub rate: Option<f64>,
+    /// Part of the orders that break a rule, 0 to 1.
+    pub invalid_share: f64,
+    /// `None`: other orders at each call.
+    pub seed: Option<u64>,
+}
+
+impl Default for InsertOptions {
+    /// One round of the guide.
+    fn default() -> Self {
+        InsertOptions { count: 5, rate: None, invalid_share: 0.0, seed: None }
+    }
+}
+
+/// What was inserted.
+#[derive(Clone, Debug)]
+pub struct InsertReport {
+    pub table: String,
+    /// In the order of insertion.
+    pub ids: Vec<Key>,
+    /// Rows of the table afterwards.
+    pub total: u64,
+    /// The newest rows: `Order #15: Test Customer 5 | $423.45 | 2025-11-18 12:30:45.123456`.
+    pub recent: Vec<String>,
+}
+
+impl InsertReport {
+    /// The documents' lines, without the program's tag.
+    pub fn lines(&self) -> Vec<String> {
+        let named: Vec<String> = self.ids.iter().take(NAMED_IDS).map(Key::to_string).collect();
+        let more = match self.ids.last() {
+            Some(last) if self.ids.len() > NAMED_IDS => format!(", … {last}"),
+            _ => String::new(),
+        };
+        vec![
+            format!("Successfully inserted {} records", self.ids.len()),
+            format!("Inserted Order IDs: [{}{more}]", named.join(", ")),
+            format!("Total records in {} table: {}", self.table, self.total),
+        ]
+    }
+}
+
+/// Inserts test orders; `created_at` and the key are the table's defaults. Ends early, with what is there, when
+/// `stop` completes while a load at a rate is running.
+///
+/// # Errors
+/// `Source`, retriable while the database is away; `Schema` for a table without the order columns. Without a rate
+/// either all rows are there afterwards or none.
+pub async fn insert_test_orders(
+    settings: &Settings,
+    options: &InsertOptions,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<InsertReport> {
+    let mut client = connect_postgres(settings, APPLICATION, Session::Write).await?;
+    let table = Table::describe(&client, &settings.require_postgres()?.table).await?;
+    for name in COLUMNS {
+        table.require_column(name, "the order schema")?;
+    }
+    let key = table.key_column(&client, settings.cdc.key_column.as_deref()).await?.name;
+    let plan = Plan {
+        seed: options.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0),
+        count: options.count,
+        first: 1,
+        invalid_share: options.invalid_share,
+    };
+    let is_numeric = table.column("amount").is_some_and(|column| column.base.name == "numeric");
+    let ids = match options.rate {
+        Some(rate) => at_rate(&mut client, &table, &key, plan, rate, stop).await?,
+        None if options.count >= COPY_FROM && is_numeric => by_copy(&client, &table, &key, plan).await?,
+        None => {
+            let rows: Vec<_> = generate::orders(plan).map(|order| texts(&order)).collect();
+            insert(&mut client, &table, &key, &rows).await?
+        }
+    };
+    let total = total(&client, &table).await?;
+    let recent = recent(&client, &table, &key, &settings.cdc.timestamp_column).await?;
+    Ok(InsertReport { table: table.name.clone(), ids, total, recent })
+}
+
+fn texts(order: &Order) -> Vec<Option<String>> {
+    vec![
+        Some(order.customer_name.clone()),
+        Some(order.restaurant_name.to_owned()),
+        Some(order.item.to_owned()),
+        Some(format_decimal(i128::from(order.amount_cents).into(), usize::from(AMOUNT_SCALE))),
+        Some(order.order_status.to_owned()),
+    ]
+}
+
+fn parse_key(text: &str) -> Result<Key> {
+    text.parse().map_err(|error: String| Error::new(Kind::Source, format!("the server returned a key: {error}")))
+}
+
+async fn insert(client: &mut Client, table: &Table, key: &str, rows: &[Vec<Option<String>>]) -> Result<Vec<Key>> {
+    let returned = insert_text_rows(client, table, &COLUMNS, rows, key).await?;
+    returned.iter().map(|text| parse_key(text)).collect()
+}
+
+/// Each step inserts what is due by the clock, so that a slow step is made up for by the next.
+async fn at_rate(
+    client: &mut Client,
+    table: &Table,
+    key: &str,
+    plan: Plan,
+    rate: f64,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<Vec<Key>> {
+    let mut stop = pin!(stop);
+    let mut orders = generate::orders(plan);
+    let mut ids = Vec::new();
+    let begun = SystemClock.instant();
+    loop {
+        let elapsed = SystemClock.instant().duration_since(begun).as_secs_f64();
+        let due = ((elapsed * rate) as u64 + 1).min(plan.count) as usize;
+        while ids.len() < due {
+            let rows: Vec<_> = orders.by_ref().take((due - ids.len()).min(CHUNK)).map(|order| texts(&order)).collect();
+            ids.extend(insert(client, table, key, &rows).await?);
+        }
+        if ids.len() as u64 == plan.count {
+            return Ok(ids);
+        }
+        let next = begun + Duration::from_secs_f64(due as f64 / rate);
+        let pause = next.saturating_duration_since(SystemClock.instant()).max(TICK);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = &mut stop => return Ok(ids),
+        }
+    }
+}
+
+/// COPY returns no keys; the rows of our own transaction are found by it.
+async fn by_copy(client: &Client, table: &Table, key: &str, plan: Plan) -> Result<Vec<Key>> {
+    query_text(client, "BEGIN", "cannot begin a load").await?;
+    let mut writer = CopyWriter::start(client, table, &COLUMNS).await?;
+    for order in generate::orders(plan) {
+        writer.text(&order.customer_name)?;
+        writer.text(order.restaurant_name)?;
+        writer.text(order.item)?;
+        writer.decimal(i128::from(order.amount_cents), AMOUNT_SCALE)?;
+        writer.text(order.order_status)?;
+        writer.end_row().await?;
+    }
+    writer.finish().await?;
+    let key = quote_identifier(key);
+    let doing = "cannot read the keys of the loaded rows";
+    let statement = format!(
+        "SELECT t.{key}::text FROM {} AS t \
+         WHERE t.xmin::text = (pg_catalog.pg_current_xact_id()::text::numeric % 4294967296)::text ORDER BY t.{key}",
+        table.qualified()
+    );
+    let mut ids = Vec::with_capacity(plan.count as usize);
+    copy_out(client, &statement, doing, |row| {
+        ids.push(parse_key(row.text(0)?.unwrap_or_default())?);
+        Ok(())
+    })
+    .await?;
+    query_text(client, "COMMIT", "cannot commit the load").await?;
+    Ok(ids)
+}
+
+async fn total(client: &Client, table: &Table) -> Result<u64> {
+    let doing = "cannot count the rows";
+    let rows = query_text(client, &format!("SELECT count(*) FROM {}", table.qualified()), doing).await?;
+    rows.scalar().and_then(|text| text.parse().ok()).ok_or_else(|| Error::new(Kind::Source, doing))
+}
+
+async fn recent(client: &Client, table: &Table, key: &str, timestamp: &str) -> Result<Vec<String>> {
+    table.require_column(timestamp, "cdc.timestamp_column")?;
+    let (key, timestamp) = (quote_identifier(key), quote_identifier(timestamp));
+    let sql = format!(
+        "SELECT pg_catalog.format('Order #%s: %s | $%s | %s', t.{key}, t.customer_name, t.amount, t.{timestamp}) \
+         FROM {} AS t ORDER BY t.{timestamp} DESC NULLS LAST, t.{key} DESC LIMIT {RECENT}",
+        table.qualified()
+    );
+    let rows = query_text(client, &sql, "cannot read the newest rows").await?;
+    Ok(rows.rows.into_iter().filter_map(|mut row| row.pop().flatten()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(count: i64) -> InsertReport {
+        let ids = (11..11 + count).map(Key::Int).collect();
+        InsertReport { table: "orders".into(), ids, total: 10 + count as u64, recent: Vec::new() }
+    }
+
+    #[test]
+    fn the_lines_are_the_documents() {
+        assert_eq!(
+            report(5).lines(),
+            [
+                "Successfully inserted 5 records",
+                "Inserted Order IDs: [11, 12, 13, 14, 15]",
+                "Total records in orders table: 15"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_load_names_its_first_ids_and_its_last() {
+        let line = report(100).lines().remove(1);
+        assert!(line.ends_with("29, 30, … 110]"), "{line}");
+    }
+
+    #[test]
+    fn amounts_are_written_with_their_cents() {
+        let order = generate::orders(Plan { seed: 1, count: 1, first: 1, invalid_share: 0.0 }).next().unwrap();
+        let values = texts(&Order { amount_cents: -5, ..order });
+        assert_eq!(values[3].as_deref(), Some("-0.05"));
+        assert_eq!(values.len(), COLUMNS.len());
+    }
+}

@@ -1,0 +1,144 @@
+//! A look at the newest messages of a topic, or the newest rows of the table.
+
+use std::time::Duration;
+
+use super::{connect_kafka, connect_postgres};
+use crate::broker::Cluster;
+use crate::config::Settings;
+use crate::error::{Error, Kind, Result};
+use crate::model::Message;
+use crate::postgres::{Session, Table, TextRows, query_text, quote_identifier};
+
+const APPLICATION: &str = "foodstream peek";
+/// A message below the end is there, or an open transaction holds it back.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where to look; by default at the newest messages of all partitions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PeekFrom {
+    pub partition: Option<i32>,
+    /// From this offset on, instead of the newest.
+    pub offset: Option<i64>,
+}
+
+/// A message with its place. `key` and `value` are `None` where Kafka has null.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeekedMessage {
+    pub partition: i32,
+    pub offset: i64,
+    /// Milliseconds since the epoch; negative when the message has none.
+    pub timestamp_ms: i64,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+}
+
+impl From<Message<'_>> for PeekedMessage {
+    fn from(message: Message<'_>) -> Self {
+        PeekedMessage {
+            partition: message.partition,
+            offset: message.offset,
+            timestamp_ms: message.timestamp_ms,
+            key: message.key.map(<[u8]>::to_vec),
+            value: message.value.map(<[u8]>::to_vec),
+        }
+    }
+}
+
+/// Up to `limit` committed messages, the newest last. Blocks; moves no position.
+pub fn peek_topic(
+    settings: &Settings,
+    topic: Option<&str>,
+    limit: usize,
+    from: PeekFrom,
+) -> Result<Vec<PeekedMessage>> {
+    let kafka = settings.require_kafka()?;
+    let topic = topic.unwrap_or(&kafka.topic);
+    peek(&mut connect_kafka(settings)?, topic, limit, from)
+}
+
+fn peek(cluster: &mut dyn Cluster, topic: &str, limit: usize, from: PeekFrom) -> Result<Vec<PeekedMessage>> {
+    if cluster.describe(topic)?.is_none() {
+        return Err(Error::new(Kind::Broker, format!("there is no topic `{topic}`")));
+    }
+    let bounds = cluster.bounds(topic)?;
+    if let Some(partition) = from.partition
+        && !bounds.iter().any(|bound| bound.partition == partition)
+    {
+        let count = bounds.len();
+        return Err(Error::config(format!(
+            "topic `{topic}` has {count} partitions, counted from 0, and no {partition}"
+        )));
+    }
+    let mut messages = Vec::new();
+    for bound in bounds.iter().filter(|bound| from.partition.is_none_or(|only| only == bound.partition)) {
+        let range = (bound.earliest, bound.end);
+        messages.extend(match from.offset {
+            Some(offset) => first(cluster, topic, bound.partition, (offset.max(bound.earliest), bound.end), limit)?,
+            None => last(cluster, topic, bound.partition, range, limit)?,
+        });
+    }
+    messages.sort_by_key(|message| (message.timestamp_ms, message.partition, message.offset));
+    let surplus = messages.len().saturating_sub(limit);
+    match from.offset {
+        Some(_) => messages.truncate(limit),
+        None => drop(messages.drain(..surplus)),
+    }
+    Ok(messages)
+}
+
+/// Reads a range until `limit` messages are there. What an open transaction holds back is not shown.
+fn first(
+    cluster: &mut dyn Cluster,
+    topic: &str,
+    partition: i32,
+    (from, until): (i64, i64),
+    limit: usize,
+) -> Result<Vec<PeekedMessage>> {
+    let mut messages = Vec::new();
+    if limit == 0 {
+        return Ok(messages);
+    }
+    let read = cluster.read_committed(topic, partition, from, until, READ_TIMEOUT, &mut |message| {
+        messages.push(PeekedMessage::from(message));
+        if messages.len() < limit { Ok(()) } else { Err(Error::interrupted()) }
+    });
+    match read {
+        Err(error) if messages.len() < limit && !error.is_retriable() => Err(error),
+        _ => Ok(messages),
+    }
+}
+
+/// The last `limit` messages of a range. Markers and aborted records take offsets too, so the look back doubles
+/// until there are enough.
+fn last(
+    cluster: &mut dyn Cluster,
+    topic: &str,
+    partition: i32,
+    (earliest, end): (i64, i64),
+    limit: usize,
+) -> Result<Vec<PeekedMessage>> {
+    let mut back = 2 * limit as i64 + 2;
+    loop {
+        let from = end.saturating_sub(back).max(earliest);
+        let mut messages = first(cluster, topic, partition, (from, end), usize::MAX)?;
+        if messages.len() >= limit || from == earliest {
+            let surplus = messages.len().saturating_sub(limit);
+            messages.drain(..surplus);
+            return Ok(messages);
+        }
+        back = back.saturating_mul(2);
+    }
+}
+
+/// The newest rows of the table, every value as PostgreSQL writes it.
+pub async fn peek_table(settings: &Settings, limit: u64) -> Result<TextRows> {
+    let client = connect_postgres(settings, APPLICATION, Session::Read).await?;
+    let table = Table::describe(&client, &settings.require_postgres()?.table).await?;
+    let timestamp = &settings.cdc.timestamp_column;
+    let order = match table.column(timestamp) {
+        Some(_) => format!("ORDER BY {} DESC NULLS LAST", quote_identifier(timestamp)),
+        None => String::new(),
+    };
+    let sql = format!("SELECT * FROM {} {order} LIMIT {limit}", table.qualified());
+    query_text(&client, &sql, &format!("cannot read {table}")).await
+}

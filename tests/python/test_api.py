@@ -1,0 +1,391 @@
+"""The Python face: without services what it refuses and how it ends, with services what it carries."""
+
+import ast
+import datetime
+import inspect
+import json
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import foodstream
+import polars
+import pyarrow
+import pytest
+from foodstream import _core
+
+SECRET = "s3cret-canary"
+STUB = Path(__file__).resolve().parents[2] / "python" / "foodstream" / "_core.pyi"
+
+
+def settings(folder: Path, **kafka: Any) -> dict[str, Any]:
+    """A configuration over services that nobody offers."""
+    return {
+        "postgres": {
+            "host": "127.0.0.1",
+            "port": 1,
+            "db": "food",
+            "user": "student",
+            "password": SECRET,
+            "table": "orders",
+        },
+        "kafka": {"brokers": "127.0.0.1:1", "topic": "orders_raw", **kafka},
+        "streaming": {
+            "checkpoint_location": str(folder / "checkpoints"),
+            "last_processed_timestamp_location": str(folder / "lastprocess"),
+        },
+        "datalake": {"path": str(folder / "lake")},
+        "retry": {"start_timeout_sec": 1},
+    }
+
+
+# Without services
+
+
+def test_a_wrong_configuration_names_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "c.yml"
+    file.write_text("kafka:\n  brokrs: x\n", encoding="utf-8")
+    with pytest.raises(foodstream.ConfigError) as caught:
+        foodstream.Producer(file)
+    error = caught.value
+    assert isinstance(error, ValueError)
+    assert (error.path, error.line, error.column, error.key) == (str(file), 2, 3, "kafka.brokrs")
+    assert "kafka.brokers" in str(error)
+    assert not error.retriable
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("nowhere.yml", "no such file"),
+        ({"kafka": {"brokrs": 1}}, "kafka.brokers"),
+        ({"kafka": {"brokers": {1, 2}}}, "set"),
+        (3, "not int"),
+    ],
+)
+def test_what_is_no_configuration_is_refused(config: Any, words: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(foodstream.ConfigError, match=words):
+        foodstream.Consumer(config)
+
+
+def test_overrides_stand_above_a_dict_and_a_config_can_be_used_again(tmp_path: Path) -> None:
+    config = foodstream.Config(settings(tmp_path), overrides={"kafka": {"topic": "other"}})
+    assert 'topic="other"' in repr(config) and 'table="orders"' in repr(config)
+    assert 'topic="other"' in repr(foodstream.Producer(config))
+    with pytest.raises(foodstream.ConfigError, match="overrides"):
+        foodstream.Producer(config, overrides={})
+
+
+def test_reprs_are_one_line_without_secrets(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    for thing in (foodstream.Config(config), foodstream.Producer(config), foodstream.Consumer(config)):
+        assert SECRET not in repr(thing) and "\n" not in repr(thing)
+
+
+def test_errors_survive_pickling() -> None:
+    error = foodstream.ConfigError("wrong")
+    error.line = 7
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.line, again.column) == (foodstream.ConfigError, "wrong", 7, None)
+
+
+def test_every_error_has_one_base_and_says_whether_waiting_helps() -> None:
+    names = ("ConfigError", "SourceError", "BrokerError", "SchemaError", "LakeError", "DataLossError", "FencedError")
+    for name in names:
+        error = getattr(foodstream, name)
+        assert issubclass(error, foodstream.FoodstreamError) and error.retriable is False
+        assert error.__module__ == "foodstream" and error.__doc__
+
+
+@pytest.mark.parametrize("kind", ["Producer", "Consumer"])
+def test_use_after_close_raises_and_close_may_be_repeated(kind: str, tmp_path: Path) -> None:
+    with getattr(foodstream, kind)(settings(tmp_path)) as thing:
+        assert thing.status["message"] == "idle" and thing.last_progress is None and thing.recent_progress == []
+    thing.close()
+    thing.stop()
+    assert thing.status["message"] == "closed" and "closed" in repr(thing)
+    with pytest.raises(foodstream.FoodstreamError, match="closed"):
+        thing.run()
+
+
+def test_a_loop_over_a_closed_consumer_raises(tmp_path: Path) -> None:
+    consumer = foodstream.Consumer(settings(tmp_path))
+    consumer.close()
+    with pytest.raises(foodstream.FoodstreamError, match="closed"):
+        next(iter(consumer))
+
+
+def test_an_unreachable_database_is_worth_waiting_for(tmp_path: Path) -> None:
+    with foodstream.Producer(settings(tmp_path)) as producer:
+        with pytest.raises(foodstream.SourceError) as caught:
+            producer.run(once=True)
+        assert caught.value.retriable
+        assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("timeout", [-1.0, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_refused(timeout: float, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="timeout"):
+        foodstream.Producer(settings(tmp_path)).run(timeout=timeout)
+
+
+_INTERRUPTED = """
+import json, sys, time, foodstream
+config = json.loads(sys.argv[1])
+def blocked():
+    if sys.argv[2] == "producer":
+        foodstream.Producer(config).run()
+    elif sys.argv[2] == "consumer":
+        foodstream.Consumer(config).run()
+    else:
+        next(iter(foodstream.Consumer(config)))
+print("ready", flush=True)
+try:
+    blocked()
+except KeyboardInterrupt:
+    print(time.time(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("call", ["producer", "consumer", "loop"])
+def test_ctrl_c_ends_a_blocked_call_at_once(call: str, tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", _INTERRUPTED, json.dumps(settings(tmp_path)), call]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.5)  # into the call, which nobody answers
+        sent = time.time()
+        process.send_signal(signal.SIGINT)
+        raised = float(process.stdout.readline())
+    assert raised - sent < 0.2 + 0.1, "0.1 s for a busy machine"
+    assert process.returncode == 0
+
+
+def test_stop_ends_a_run_in_another_thread(tmp_path: Path, eventually: Callable[..., None]) -> None:
+    producer = foodstream.Producer(settings(tmp_path))
+    done: list[foodstream.Progress] = []
+    thread = threading.Thread(target=lambda: done.append(producer.run()))
+    thread.start()
+    eventually(lambda: producer.status["message"] == "running", "the run")
+    with pytest.raises(foodstream.FoodstreamError, match="another thread"):
+        producer.poll()
+    producer.stop()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert (done[0].rows, done[0].cursor) == (0, None)
+    assert producer.status["message"] == "idle"
+
+
+def _use(config: dict[str, Any], answer: Any) -> None:
+    try:
+        foodstream.Producer(config).run(once=True)
+    except Exception as error:
+        answer.put(f"{type(error).__name__}: {error}")
+
+
+def test_a_forked_child_is_told_to_be_spawned(tmp_path: Path) -> None:
+    foodstream.Producer(settings(tmp_path)).close()
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            foodstream.Producer(settings(tmp_path)).run(once=True)
+        except BaseException as error:
+            os.write(write_end, f"{type(error).__name__}: {error}".encode())
+        os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end) as answer:
+        words = answer.read()
+    os.waitpid(child, 0)
+    assert words.startswith("RuntimeError") and "spawn" in words
+
+
+def test_a_spawned_child_works(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    answer = context.Queue()
+    child = context.Process(target=_use, args=(settings(tmp_path), answer))
+    child.start()
+    assert answer.get(timeout=30).startswith("SourceError")
+    child.join()
+
+
+def test_events_go_to_logging_and_nothing_is_configured(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="foodstream"), pytest.raises(foodstream.SourceError):
+        foodstream.Producer(settings(tmp_path)).run(once=True)
+    assert any(record.name.startswith("foodstream.") and "trying again" in record.message for record in caplog.records)
+    assert not logging.getLogger("foodstream").handlers
+
+
+def test_the_stub_describes_the_binary() -> None:
+    stub = ast.parse(STUB.read_text(encoding="utf-8"))
+    described = {node.name: node for node in stub.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    public = {name for name in vars(_core) if not name.startswith("_")}
+    assert public == described.keys()
+    for name, node in described.items():
+        real = getattr(_core, name)
+        assert first_line(ast.get_docstring(node)) == first_line(inspect.getdoc(real)), name
+        if isinstance(node, ast.FunctionDef):
+            assert parameters(node) == list(inspect.signature(real).parameters), name
+        elif not issubclass(real, Exception):
+            compare_members(name, node, real)
+
+
+def compare_members(name: str, node: ast.ClassDef, real: type) -> None:
+    members = {member.name: member for member in node.body if isinstance(member, ast.FunctionDef)}
+    public = {member for member in vars(real) if not member.startswith("_")}
+    assert public == {member for member in members if not member.startswith("_")}, name
+    for member, described in members.items():
+        value = getattr(real, member)
+        doc = ast.get_docstring(described)
+        if doc is not None:
+            assert first_line(doc) == first_line(inspect.getdoc(value)), f"{name}.{member}"
+        if not member.startswith("__") and inspect.isroutine(value):
+            assert parameters(described) == list(inspect.signature(value).parameters), f"{name}.{member}"
+
+
+def first_line(doc: str | None) -> str | None:
+    return doc.splitlines()[0].replace("``", "`") if doc else None
+
+
+def parameters(node: ast.FunctionDef) -> list[str]:
+    return [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+
+
+# With services
+
+
+def test_rows_go_from_the_table_to_the_lake(pipeline: Any) -> None:
+    config = pipeline.config
+    with foodstream.Producer(config) as producer:
+        done = producer.run(once=True)
+        assert (done.rows, done.cursor) == (10, "2025-11-18 12:00:00.000000|10")
+        assert producer.run(once=True).rows == 0
+        keys = foodstream.insert_test_orders(config, count=5)
+        assert keys == [11, 12, 13, 14, 15]
+        assert producer.run(once=True).rows == 5
+        assert producer.last_progress["numInputRows"] == 5
+        assert len(producer.recent_progress) == 2
+    with foodstream.Consumer(config) as consumer:
+        done = consumer.run(available_now=True)
+        assert (done.rows, done.accepted, done.rejected) == (15, 15, 0)
+        assert sum(progress["sink"]["numOutputRows"] for progress in consumer.recent_progress) == 15
+        assert consumer.last_progress["batchId"] == done.commit
+    report = foodstream.verify_pipeline(config)
+    assert report, str(report)
+    assert report.missing == [] and report.facts["lake_rows"] == 15
+    assert "PIPELINE HEALTHY" in str(report)
+    assert "\n" not in repr(report) and len(report._repr_html_()) < 50_000
+
+
+def test_a_batch_is_committed_by_asking_for_the_next_and_not_by_leaving(pipeline: Any) -> None:
+    foodstream.Producer(pipeline.config).run(once=True)
+    with foodstream.Consumer(pipeline.config, available_now=True) as consumer:
+        for batch in consumer:
+            assert len(batch) == 10 and len(batch.accepted) == 10 and len(batch.rejected) == 0
+            assert sum(to - start for start, to in batch.offsets.values()) >= 10
+            break
+        assert len(foodstream.read(pipeline.config)) == 0, "left by break"
+
+        with pytest.raises(ZeroDivisionError):
+            for again in consumer:
+                assert (again.id, len(again)) == (batch.id, 10), "what was not committed comes again"
+                1 / 0  # noqa: B018
+        assert len(foodstream.read(pipeline.config)) == 0, "left by an exception"
+        with pytest.raises(foodstream.FoodstreamError, match="no longer open"):
+            batch.commit()
+
+        assert [len(batch) for batch in consumer] == [10]
+        assert len(foodstream.read(pipeline.config)) == 10
+        with pytest.raises(foodstream.FoodstreamError, match="no longer open"):
+            again.commit()
+    foodstream.insert_test_orders(pipeline.config, count=3)
+    foodstream.Producer(pipeline.config).run(once=True)
+    with foodstream.Consumer(pipeline.config, available_now=True) as consumer:
+        batch = next(iter(consumer))
+        assert batch.commit() is True
+        assert len(foodstream.read(pipeline.config)) == 13
+    assert foodstream.verify_pipeline(pipeline.config)
+
+
+def test_an_invalid_row_is_handed_over_with_its_reason(pipeline: Any) -> None:
+    pipeline.database.sql(
+        "INSERT INTO orders (customer_name, restaurant_name, item, amount, order_status)"
+        " VALUES ('N', 'R', 'I', -1, 'PLACED')"
+    )
+    foodstream.Producer(pipeline.config).run(once=True)
+    with foodstream.Consumer(pipeline.config, available_now=True) as consumer:
+        batches = list(consumer)
+    rejected = polars.concat([polars.DataFrame(batch.rejected) for batch in batches])
+    assert rejected.height == 1
+    assert "amount" in str(rejected.rows())
+
+
+def test_every_reader_takes_the_rows_as_they_are(pipeline: Any) -> None:
+    foodstream.Producer(pipeline.config).run(once=True)
+    foodstream.Consumer(pipeline.config).run(once=True)
+    rows = foodstream.read(pipeline.config)
+    table = pyarrow.table(rows)
+    assert table.num_rows == len(rows) == 10
+    assert table.schema.field("amount").type == pyarrow.decimal128(10, 2)
+    assert table.schema.field("created_at").type == pyarrow.timestamp("us", "UTC")
+    assert polars.DataFrame(rows)["order_id"].sort().to_list() == list(range(1, 11)), "a second reading"
+    assert (
+        duckdb.from_arrow(table).aggregate("sum(amount)").fetchall()
+        == duckdb.sql(f"SELECT sum(amount) FROM read_parquet('{pipeline.lake}/**/*.parquet')").fetchall()
+    )
+    assert len(pyarrow.record_batch(rows)) == 10
+    narrow = pyarrow.RecordBatchReader.from_stream(rows, schema=table.schema)
+    assert narrow.read_all().equals(table)
+    day = datetime.date(2025, 11, 18)
+    assert len(foodstream.read(pipeline.config, date=day)) == len(foodstream.read(pipeline.config, date="2025-11-18"))
+    assert len(foodstream.read(pipeline.config, date="1999-01-01")) == 0
+    assert len(foodstream.read(pipeline.lake)) == 10
+    with pytest.raises(foodstream.ConfigError, match="YYYY-MM-DD"):
+        foodstream.read(pipeline.config, date="yesterday")
+
+
+def test_a_lake_without_rows_has_the_configured_columns(pipeline: Any) -> None:
+    rows = foodstream.read(pipeline.config)
+    assert polars.DataFrame(rows).height == 0
+    assert rows.columns[0] == "order_id"
+
+
+def test_an_object_that_is_let_go_while_its_threads_log_holds_nobody_up(
+    pipeline: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    foodstream.Producer(pipeline.config).run(once=True)
+    with caplog.at_level(logging.DEBUG, logger="foodstream"):
+        for _ in range(3):
+            consumer = foodstream.Consumer(pipeline.config)
+            assert len(next(iter(consumer))) == 10
+            del consumer
+        foodstream.Consumer(pipeline.config).run(once=True)
+    assert any(record.name == "foodstream.consumer" for record in caplog.records)
+    assert foodstream.verify_pipeline(pipeline.config)
+
+
+def test_ctrl_c_in_a_loop_leaves_the_object_usable(pipeline: Any) -> None:
+    foodstream.Producer(pipeline.config).run(once=True)
+    consumer = foodstream.Consumer(pipeline.config)
+    timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    seen = 0
+    with pytest.raises(KeyboardInterrupt):
+        for batch in consumer:
+            seen += len(batch)
+    assert seen == 10
+    assert consumer.run(available_now=True).commit is not None
+    consumer.close()
+    assert len(foodstream.read(pipeline.config)) == 10
+    assert foodstream.verify_pipeline(pipeline.config)

@@ -1,0 +1,306 @@
+"""The local stack itself: it starts, stops, keeps, deletes, and leaves alone what is not its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+from foodstream import local
+from foodstream._stack import kafka, ports, postgres, process, runtime
+from foodstream._stack.errors import StackError
+from foodstream.local import Stack
+
+
+@pytest.fixture
+def spare_ports() -> dict[str, int]:
+    """Two free ports that are not the defaults, which a developer's own stack may be using."""
+    first = ports.spare(set())
+    return {"postgres_port": first, "kafka_port": ports.spare({first})}
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    stack = Stack(tmp_path / "stack")
+    yield stack
+    if stack.exists():
+        stack.reset()
+
+
+def foodstream_local(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "foodstream.local", arguments[0], "--dir", str(folder), *arguments[1:]],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def pids(stack: Stack) -> dict[str, int]:
+    return {name: started.pid for name, started in stack.running().items() if started is not None}
+
+
+def test_up_gives_a_database_with_ten_orders_and_a_broker_and_says_where(
+    stack: Stack, spare_ports: dict[str, int]
+) -> None:
+    up = foodstream_local(
+        "up",
+        "--postgres-port",
+        str(spare_ports["postgres_port"]),
+        "--kafka-port",
+        str(spare_ports["kafka_port"]),
+        folder=stack.folder,
+    )
+    assert up.returncode == 0, up.stderr
+    assert stack.dsn in up.stdout
+    assert stack.brokers in up.stdout
+    with psycopg.connect(stack.dsn) as connection:
+        rows = connection.execute(
+            "SELECT order_id, customer_name, restaurant_name, item, amount::text, order_status, created_at::text "
+            "FROM orders ORDER BY created_at, order_id"
+        ).fetchall()
+        settings = connection.execute("SELECT current_setting('wal_level'), current_setting('timezone')").fetchone()
+        connection.execute("INSERT INTO orders (customer_name, restaurant_name, item, amount) VALUES ('a','b','c',1)")
+        (stats,) = connection.execute("SELECT pg_has_role('pg_read_all_stats', 'usage')").fetchone() or (None,)
+    assert [row[0] for row in rows] == list(range(1, 11))
+    assert rows[0][1:] == (
+        "Alice Smith",
+        "Spice Garden",
+        "Butter Chicken",
+        "350.00",
+        "DELIVERED",
+        "2025-11-18 10:00:00",
+    )
+    assert rows[1][1:6] == ("Bob Jones", "Burger King", "Whopper Meal", "250.50", "DELIVERED")
+    assert rows[2][1:5] == ("Charlie Brown", "Pizza Hut", "Margherita Pizza", "199.00")
+    assert (rows[9][1], rows[9][4], rows[9][6]) == ("Jack Black", "120.00", "2025-11-18 12:00:00")
+    assert settings == ("logical", "UTC")
+    assert stats is True
+    assert kafka.brokers_seen(spare_ports["kafka_port"]) == 1
+    assert (stack.folder / "env").read_text(encoding="utf-8").splitlines() == [
+        "FOODSTREAM__POSTGRES__HOST=127.0.0.1",
+        f"FOODSTREAM__POSTGRES__PORT={spare_ports['postgres_port']}",
+        f"FOODSTREAM__KAFKA__BROKERS=127.0.0.1:{spare_ports['kafka_port']}",
+    ]
+
+    before = pids(stack)
+    again = foodstream_local("up", folder=stack.folder)
+    assert again.returncode == 0
+    assert again.stdout.startswith("already up")
+    assert pids(stack) == before
+
+    status = foodstream_local("status", folder=stack.folder)
+    assert status.returncode == 0
+    assert str(before["postgres"]) in status.stdout
+    assert str(before["kafka"]) in status.stdout
+    asked = foodstream_local("psql", "-A", "-t", "-c", "SELECT count(*) FROM orders", folder=stack.folder)
+    assert asked.stdout.strip() == "11"
+    assert "Kafka Server started" in foodstream_local("logs", "kafka", "--lines", "500", folder=stack.folder).stdout
+
+
+def test_down_stops_by_process_id_and_keeps_the_data_and_up_finds_it_again(
+    stack: Stack, spare_ports: dict[str, int]
+) -> None:
+    assert sorted(stack.up(**spare_ports)) == ["kafka", "postgres"]
+    with psycopg.connect(stack.dsn, autocommit=True) as connection:
+        connection.execute("DELETE FROM orders WHERE order_id > 3")
+    assert sorted(stack.down()) == ["kafka", "postgres"]
+    assert stack.running() == {"postgres": None, "kafka": None}
+    assert not (stack.folder / "env").exists()
+    assert ports.is_free(spare_ports["postgres_port"])
+    assert ports.is_free(spare_ports["kafka_port"])
+    assert stack.down() == []
+
+    stack.up()  # on the ports of before, and without the sample orders that were deleted
+    assert stack.dsn.endswith(f":{spare_ports['postgres_port']}/food_delivery_db")
+    with psycopg.connect(stack.dsn) as connection:
+        assert connection.execute("SELECT count(*) FROM orders").fetchone() == (3,)
+
+
+def test_two_stacks_run_side_by_side(stack: Stack, spare_ports: dict[str, int], tmp_path: Path) -> None:
+    other = Stack(tmp_path / "other")
+    stack.up(**spare_ports)
+    try:
+        other.up(sample=False)
+        assert {stack.postgres.port, stack.kafka.port}.isdisjoint({other.postgres.port, other.kafka.port})
+        with psycopg.connect(other.dsn) as connection:
+            assert connection.execute("SELECT to_regclass('orders')").fetchone() == (None,)
+        other.reset()
+        assert not other.folder.exists()
+        assert len(pids(stack)) == 2
+        assert kafka.brokers_seen(stack.kafka.port) == 1
+    finally:
+        other.reset()
+
+
+def test_a_taken_port_given_by_name_is_an_error_and_starts_nothing(stack: Stack) -> None:
+    with socket.socket() as taken:
+        taken.bind((ports.LOOPBACK, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused = foodstream_local("up", "--kafka-port", str(port), folder=stack.folder)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"foodstream local: port {port} for Kafka is taken")
+    assert refused.stderr.count("\n") == 1
+    assert stack.running() == {"postgres": None, "kafka": None}
+
+
+def test_a_port_that_is_none_is_a_usage_error(stack: Stack) -> None:
+    with pytest.raises(StackError, match="--postgres-port 0: a port is a number") as caught:
+        stack.up(postgres_port=0)
+    assert caught.value.exit_code == 2
+
+
+def test_a_killed_service_is_started_again_and_the_other_left_alone(stack: Stack, spare_ports: dict[str, int]) -> None:
+    stack.up(**spare_ports, sample=False)
+    before = pids(stack)
+    killed = stack.postgres.running
+    assert killed is not None
+    process.stop(killed, ((signal.SIGKILL, 10.0),))
+    assert stack.running()["postgres"] is None
+    assert local.run({"command": "status", "dir": stack.folder}) == 1
+    assert stack.up() == ["postgres"]
+    assert pids(stack)["kafka"] == before["kafka"]
+    assert pids(stack)["postgres"] != before["postgres"]
+
+
+def test_a_process_id_that_now_belongs_to_another_is_not_touched(stack: Stack, spare_ports: dict[str, int]) -> None:
+    stack.up(**spare_ports, sample=False)
+    stack.down()
+    with subprocess.Popen(["sleep", "600"]) as bystander:
+        try:
+            process.Started(bystander.pid, "another boot/123").save(stack.folder / "postgres" / "process.json")
+            # PostgreSQL's own lock names it too, as after a restart of the machine that counts ids anew.
+            (stack.postgres.data / "postmaster.pid").write_text(f"{bystander.pid}\n{stack.postgres.data}\n")
+            assert stack.running()["postgres"] is None
+            assert stack.down() == []
+            assert sorted(stack.up()) == ["kafka", "postgres"]
+            stack.reset()
+            assert bystander.poll() is None
+        finally:
+            bystander.kill()
+
+
+def test_reset_deletes_only_what_the_stack_made(stack: Stack, spare_ports: dict[str, int], tmp_path: Path) -> None:
+    stack.up(**spare_ports, sample=False)
+    (stack.folder / "notes.txt").write_text("mine", encoding="utf-8")
+    assert sorted(stack.reset()) == ["kafka", "postgres"]
+    assert [path.name for path in stack.folder.iterdir()] == ["notes.txt"]
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "notes.txt").touch()
+    assert local.run({"command": "reset", "dir": foreign}) == 2
+    assert (foreign / "notes.txt").exists()
+
+
+def test_commands_on_a_stack_that_was_never_started_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    never = tmp_path / "never"
+    assert local.run({"command": "down", "dir": never}) == 0
+    assert local.run({"command": "status", "dir": never}) == 1
+    assert local.run({"command": "psql", "dir": never}) == 1
+    assert local.run({"command": "logs", "dir": never}) == 1
+    assert "start it with `foodstream local up`" in capsys.readouterr().err
+    assert not never.exists()
+
+
+def test_a_broker_that_cannot_start_says_why_and_leaves_nothing_running(
+    stack: Stack, spare_ports: dict[str, int]
+) -> None:
+    stack.up(**spare_ports, sample=False)
+    stack.down()
+    (stack.folder / "kafka-1" / "data" / "meta.properties").write_text("version=1\ncluster.id=another\nnode.id=7\n")
+    with pytest.raises(StackError, match=r"(?s)Kafka ended while starting.*kafka\.log.*node") as caught:
+        stack.up()
+    assert caught.value.exit_code == 1
+    assert stack.running() == {"postgres": None, "kafka": None}
+    assert ports.is_free(spare_ports["postgres_port"])
+
+
+def test_a_missing_download_is_one_sentence_and_exit_75(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    for proxy in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:1")
+    for exempt in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(exempt, raising=False)
+    assert local.run({"command": "up", "dir": tmp_path / "stack"}) == 75
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"foodstream local: could not fetch Apache Kafka {runtime.KAFKA_VERSION}")
+    assert not any((tmp_path / "empty" / "foodstream").glob("kafka-*"))
+
+
+def test_missing_packages_are_named_with_what_installs_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.delenv("POSTGRES_BIN", raising=False)
+    for look in (postgres.binaries, runtime.java):
+        with pytest.raises(StackError, match=r"pip install 'foodstream\[local\]'") as caught:
+            look()
+        assert caught.value.exit_code == 2
+
+
+def test_a_server_named_by_the_user_is_taken_and_an_old_one_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("initdb", "psql", "postgres"):
+        (tmp_path / name).write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 14.9'\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("POSTGRES_BIN", str(tmp_path))
+    with pytest.raises(StackError, match=r"PostgreSQL 15 or newer is needed, this is postgres \(PostgreSQL\) 14\.9"):
+        postgres.binaries()
+    (tmp_path / "postgres").write_text(
+        "#!/bin/sh\necho 'postgres (PostgreSQL) 17.2 (Debian 17.2-1)'\n", encoding="utf-8"
+    )
+    assert postgres.binaries() == tmp_path
+    (tmp_path / "initdb").unlink()
+    with pytest.raises(StackError, match="no initdb in"):
+        postgres.binaries()
+
+
+def test_no_cluster_id_looks_like_an_option() -> None:
+    made = {kafka.new_cluster_id() for _ in range(2_000)}
+    assert len(made) == 2_000
+    assert not any(cluster.startswith("-") for cluster in made)
+
+
+def test_three_brokers_form_a_cluster(tmp_path: Path, eventually: Callable[..., None]) -> None:
+    taken: set[int] = set()
+    for _ in range(6):
+        taken.add(ports.spare(taken))
+    chosen = list(taken)
+    voters = {node: chosen[node - 1] for node in (1, 2, 3)}
+    cluster = kafka.new_cluster_id()
+    nodes = [
+        kafka.Kafka(tmp_path / f"kafka-{node}", chosen[node + 2], voters[node], cluster, node, voters)
+        for node in voters
+    ]
+    try:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(kafka.Kafka.start, nodes))  # together: none is ready before a majority is there
+        eventually(lambda: all(kafka.brokers_seen(node.port) == 3 for node in nodes), "three brokers seen by each")
+    finally:
+        # All at once and without ceremony: the last of them would wait for a majority that is gone.
+        for node in nodes:
+            if node.running is not None:
+                process.stop(node.running, ((signal.SIGKILL, 10.0),))
+
+
+def test_running_the_database_script_again_changes_nothing(stack: Stack, spare_ports: dict[str, int]) -> None:
+    stack.up(**spare_ports)
+    script = (Path(__file__).resolve().parents[2] / "db" / "orders.sql").read_text(encoding="utf-8")
+    stack.postgres.psql(script, local.DATABASE)
+    with psycopg.connect(stack.dsn) as connection:
+        assert connection.execute("SELECT count(*), max(order_id) FROM orders").fetchone() == (10, 10)
+        tables = connection.execute(
+            "SELECT tableowner, has_table_privilege('foodstream_reader', 'orders', 'select'), "
+            "has_table_privilege('foodstream_reader', 'orders', 'insert') FROM pg_tables WHERE tablename = 'orders'"
+        ).fetchone()
+    assert tables == ("student", True, False)

@@ -1,0 +1,103 @@
+"""What the package promises about itself, checked without building anything."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def toml(name: str) -> dict[str, Any]:
+    return tomllib.loads((ROOT / name).read_text(encoding="utf-8"))
+
+
+def test_there_is_one_arrow() -> None:
+    versions: dict[str, set[str]] = defaultdict(set)
+    for package in toml("Cargo.lock")["package"]:
+        if package["name"] in ("arrow", "parquet", "pyo3") or package["name"].startswith("arrow-"):
+            versions[package["name"]].add(package["version"])
+    assert {"arrow", "arrow-array", "arrow-schema", "parquet"} <= versions.keys()
+    assert {name: found for name, found in versions.items() if len(found) > 1} == {}
+
+
+def test_every_crate_has_a_licence_that_deny_toml_allows() -> None:
+    asked = ["cargo", "metadata", "--locked", "--format-version", "1", "--features", "python"]
+    metadata = json.loads(subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    allowed = set(toml("deny.toml")["licenses"]["allow"])
+    refused = {
+        f"{package['name']} {package['version']}": package["license"]
+        for package in metadata["packages"]
+        if package["source"] is not None and not permitted(package["license"] or "none", allowed)
+    }
+    assert refused == {}
+
+
+def permitted(expression: str, allowed: set[str]) -> bool:
+    """Whether a licence expression (SPDX, or the older form with a slash) can be met with the allowed licences."""
+    words = re.findall(r"\(|\)|[A-Za-z0-9.+-]+(?: WITH [A-Za-z0-9.-]+)?", expression.replace("/", " OR "))
+    python = {"(": "(", ")": ")", "AND": "and", "OR": "or"}
+    return bool(eval(" ".join(python.get(word, str(word in allowed)) for word in words)))
+
+
+def test_licence_expressions_are_read_as_written() -> None:
+    allowed = {"MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "Unicode-3.0"}
+    assert permitted("MIT/Apache-2.0", allowed)
+    assert permitted("(GPL-3.0 OR MIT) AND Unicode-3.0", allowed)
+    assert permitted("Apache-2.0 WITH LLVM-exception OR GPL-3.0", allowed)
+    assert not permitted("GPL-3.0", allowed)
+    assert not permitted("MIT AND ISC", allowed)
+    assert not permitted("none", allowed)
+
+
+def test_importing_the_package_loads_neither_the_core_nor_anything_heavy() -> None:
+    script = "import sys, foodstream; print('\\n'.join(sys.modules))"
+    environment = {"PYTHONPATH": str(ROOT / "python"), "PATH": "/usr/bin:/bin"}
+    printed = subprocess.run(
+        [sys.executable, "-S", "-c", script], env=environment, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "foodstream" in printed
+    assert not {"foodstream._core", "foodstream.local", "asyncio", "pyarrow", "subprocess"} & set(printed)
+
+
+def test_the_names_of_the_package_are_those_of_its_stub() -> None:
+    stub = (ROOT / "python" / "foodstream" / "_core.pyi").read_text(encoding="utf-8")
+    package = (ROOT / "python" / "foodstream" / "__init__.py").read_text(encoding="utf-8")
+    declared = set(re.findall(r"^(?:class|def) (\w+)", stub, re.MULTILINE)) | {"__version__"}
+    # `main` is for the command, `Rows` is only ever handed out.
+    public = declared - {"main", "Rows"}
+    exported = package[package.index("__all__") : package.index("]", package.index("__all__"))]
+    assert set(re.findall(r'"(\w+)"', exported)) == public
+
+
+def test_the_documents_script_names_are_there_and_say_what_is_missing() -> None:
+    names = {path.name for path in (ROOT / "scripts").iterdir() if path.suffix in (".py", ".sh")}
+    assert names >= {
+        "producer_spark_submit.sh",
+        "consumer_spark_submit.sh",
+        "orders_cdc_producer.py",
+        "orders_stream_consumer.py",
+        "insert_test_orders.py",
+        "verify_pipeline.py",
+        "test_postgres_connection.py",
+        "test_kafka_producer.py",
+        "test_kafka_consumer.py",
+        "read_parquet_records.py",
+        "create_parquet_sample.py",
+    }
+    for name in sorted(names):
+        if name.endswith(".py"):
+            # -S leaves out site-packages, and with them foodstream
+            done = subprocess.run(
+                [sys.executable, "-S", str(ROOT / "scripts" / name)],
+                capture_output=True,
+                text=True,
+                check=False,
+                env={},
+            )
+            assert (done.returncode, done.stderr.count("\n")) == (1, 1), name
+            assert done.stderr.startswith("foodstream is not installed for this Python"), name

@@ -1,0 +1,206 @@
+"""Producer and consumer stopped and killed at any moment, services taken away under them: nothing lost, nothing twice.
+
+On a stack of its own: services are restarted here, and the broker lets a killed worker's partitions go in two seconds,
+so that ten kills take little.
+"""
+
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import oracle
+import psycopg
+import pytest
+import topics
+from conftest import Services
+from foodstream._stack import ports, process
+from foodstream._stack.kafka import Kafka
+from foodstream._stack.postgres import Postgres
+from foodstream.local import Stack
+
+SEED = 20251119
+KILLS = 10
+STOPS = 6
+# A moment may fall anywhere from the start of the process to well into its work.
+LATEST_MOMENT_SEC = 2.5
+STOP_LIMIT_SEC = 2.0
+
+
+class QuickGroups(Kafka):
+    def _settings(self) -> dict[str, object]:
+        return {**super()._settings(), "group.min.session.timeout.ms": 2_000}
+
+
+class OwnStack(Stack):
+    @property
+    def kafka(self) -> Kafka:
+        usual = super().kafka
+        return QuickGroups(**{field.name: getattr(usual, field.name) for field in fields(usual)})
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = OwnStack(tmp_path_factory.mktemp("own") / "stack")
+    postgres_port = ports.spare(set())
+    stack.up(postgres_port, ports.spare({postgres_port}), sample=False)
+    yield stack
+    stack.reset()
+
+
+@pytest.fixture(scope="module")
+def services(stack: Stack) -> Services:
+    """In place of the session's, for all that `database` and `pipeline` make here."""
+    return Services(stack.administrator, stack.brokers)
+
+
+@pytest.fixture
+def pipeline(pipeline: Any) -> Any:
+    pipeline.config["cdc"].update(poll_interval_sec=0.02, batch_limit=50)
+    pipeline.config["consumer"]["trigger_interval_ms"] = 50
+    pipeline.config["kafka"]["consumer"] = {"session.timeout.ms": 2_000, "heartbeat.interval.ms": 500}
+    pipeline.config["retry"] = {"max_backoff_sec": 0.5}
+    return pipeline
+
+
+class Rows(threading.Thread):
+    """Inserts rows all the while, and waits for a server that is away."""
+
+    def __init__(self, database: Any) -> None:
+        super().__init__()
+        self.database = database
+        self.stop = threading.Event()
+
+    def __enter__(self) -> "Rows":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self.stop.is_set():
+            try:
+                with self.database.connect() as connection:
+                    while not self.stop.wait(0.01):
+                        connection.execute(
+                            "INSERT INTO orders (customer_name, restaurant_name, item, amount, order_status) "
+                            "SELECT 'c', 'r', 'i', n, 'PLACED' FROM generate_series(1, 10) n"
+                        )
+            except psycopg.OperationalError:
+                self.stop.wait(0.05)
+
+
+def signal_at_a_moment(pipeline: Any, side: str, sent: signal.Signals, times: int) -> list[float]:
+    """Starts one side, sends it the signal at a random moment, and again; returns how long each took to end."""
+    moments = random.Random(f"{SEED} {side} {sent}")
+    nothing = threading.Event()
+    took = []
+    for _ in range(times):
+        stream = pipeline.start(side)
+        if sent == signal.SIGTERM:
+            assert process.wait_until(lambda started=stream: handles_sigterm(started.pid), 10), f"{side} did not start"
+        nothing.wait(moments.uniform(0, LATEST_MOMENT_SEC))
+        begun = time.monotonic()
+        stream.send_signal(sent)
+        assert stream.wait(30) == (0 if sent == signal.SIGTERM else -sent), side
+        took.append(time.monotonic() - begun)
+    return took
+
+
+def handles_sigterm(pid: int) -> bool:
+    """Whether the process has come to where a stop is clean; before that the interpreter itself is still starting."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    (caught,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+def both_at_moments(pipeline: Any, sent: signal.Signals, times: int) -> list[float]:
+    assert pipeline.config_file.exists()
+    with ThreadPoolExecutor(2) as pool:
+        sides = [pool.submit(signal_at_a_moment, pipeline, side, sent, times) for side in ("producer", "consumer")]
+        return [took for side in sides for took in side.result()]
+
+
+def assert_all_arrived_once(pipeline: Any) -> None:
+    """After a last run of each side the lake is the table, and the topic holds each row once."""
+    pipeline.run("producer", "--once")
+    pipeline.run("consumer", "--once")
+    published = topics.read(pipeline.database.services.brokers, pipeline.topic)
+    keys = [row[0] for row in oracle.table(pipeline.database)]
+    oracle.assert_once([int(message.key or b"") for message in published], keys)
+    oracle.assert_conserved(pipeline)
+    pipeline.run("verify")
+
+
+def test_either_side_stops_within_two_seconds_at_any_moment_and_nothing_is_lost_or_repeated(pipeline: Any) -> None:
+    with Rows(pipeline.database):
+        took = both_at_moments(pipeline, signal.SIGTERM, STOPS)
+        assert oracle.count(pipeline.lake) > 10, "no stop fell into any work"
+    assert max(took) < STOP_LIMIT_SEC, took
+    assert_all_arrived_once(pipeline)
+
+
+def test_ten_kills_of_each_side_while_rows_flow_lose_and_repeat_nothing(pipeline: Any) -> None:
+    with Rows(pipeline.database):
+        both_at_moments(pipeline, signal.SIGKILL, KILLS)
+        assert oracle.count(pipeline.lake) > 10, "no kill fell into any work"
+    assert_all_arrived_once(pipeline)
+
+
+@pytest.mark.parametrize(
+    ("service", "ways"),
+    [("postgres", [signal.SIGINT, signal.SIGKILL]), ("kafka", [signal.SIGTERM, signal.SIGKILL])],
+    ids=["postgresql", "kafka"],
+)
+def test_a_running_pipeline_goes_on_after_a_restart_and_a_crash_of(
+    service: str, ways: list[signal.Signals], pipeline: Any, stack: Stack, eventually: Callable[..., None]
+) -> None:
+    streams = [pipeline.start("producer"), pipeline.start("consumer")]
+    with Rows(pipeline.database):
+        eventually(lambda: oracle.count(pipeline.lake) > 50, "rows to flow")
+        for how in ways:
+            take_away(getattr(stack, service), how)
+            getattr(stack, service).start()
+            before = pipeline.database.count()
+            eventually(lambda before=before: oracle.count(pipeline.lake) > before, f"rows written after {how.name}", 60)
+    stop_cleanly(streams)
+    assert_all_arrived_once(pipeline)
+
+
+@pytest.mark.parametrize("service", ["postgres", "kafka"])
+def test_both_sides_stop_in_time_while_a_service_is_away(
+    service: str, pipeline: Any, stack: Stack, eventually: Callable[..., None]
+) -> None:
+    streams = [pipeline.start("producer"), pipeline.start("consumer")]
+    with Rows(pipeline.database):
+        eventually(lambda: oracle.count(pipeline.lake) > 50, "rows to flow")
+        take_away(getattr(stack, service), signal.SIGKILL)
+        try:
+            stop_cleanly(streams)
+        finally:
+            getattr(stack, service).start()
+    assert_all_arrived_once(pipeline)
+
+
+def take_away(service: Postgres | Kafka, how: signal.Signals) -> None:
+    running = service.running
+    assert running is not None
+    process.stop(running, [(how, 30.0)])
+    assert not running.is_running()
+
+
+def stop_cleanly(streams: list[subprocess.Popen[str]]) -> None:
+    assert [stream.poll() for stream in streams] == [None] * len(streams), "a side gave up"
+    begun = time.monotonic()
+    for stream in streams:
+        stream.send_signal(signal.SIGTERM)
+    assert [stream.wait(30) for stream in streams] == [0] * len(streams)
+    assert time.monotonic() - begun < STOP_LIMIT_SEC

@@ -1,0 +1,107 @@
+"""Topics seen past the product: messages put there as a stranger would, read back, and deleted under a consumer."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from foodstream._stack import process
+
+TIMEOUT_SEC = 30.0
+
+
+@dataclass(frozen=True)
+class Message:
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+def create(brokers: str, topic: str, partitions: int = 1, **config: str) -> None:
+    admin = AdminClient(_client(brokers))  # its answers end with it
+    for created in admin.create_topics([NewTopic(topic, partitions, 1, config=config)]).values():
+        created.result(TIMEOUT_SEC)
+
+
+def delete(brokers: str, topic: str) -> None:
+    admin = AdminClient(_client(brokers))
+    for deleted in admin.delete_topics([topic]).values():
+        deleted.result(TIMEOUT_SEC)
+    assert process.wait_until(lambda: topic not in names(brokers), TIMEOUT_SEC)
+
+
+def names(brokers: str) -> set[str]:
+    return set(AdminClient(_client(brokers)).list_topics(timeout=TIMEOUT_SEC).topics)
+
+
+def produce(brokers: str, topic: str, messages: Iterable[tuple[bytes | None, bytes | None]]) -> list[Message]:
+    """Put key and value on the topic, in this order if it has one partition; returns where they are."""
+    placed: list[Message] = []
+
+    def delivered(error: Any, message: Any) -> None:
+        assert error is None, error
+        placed.append(Message(message.partition(), message.offset(), message.key(), message.value()))
+
+    producer = Producer({**_client(brokers), "message.max.bytes": 4 << 20})
+    for key, value in messages:
+        producer.produce(topic, key=key, value=value, on_delivery=delivered)
+    assert producer.flush(TIMEOUT_SEC) == 0
+    return placed
+
+
+def read(brokers: str, topic: str) -> list[Message]:
+    """Every committed message of the topic, up to its ends of this moment."""
+    consumer = Consumer(
+        {
+            **_client(brokers),
+            "group.id": f"{topic}-read-back",
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "error",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+        }
+    )
+    try:
+        ends = bounds(brokers, topic)
+        consumer.assign([TopicPartition(topic, partition, first) for partition, (first, _) in ends.items()])
+        open_partitions = {partition for partition, (first, end) in ends.items() if end > first}
+        messages = []
+        while open_partitions:
+            message = consumer.poll(TIMEOUT_SEC)
+            assert message is not None, f"nothing more came from partitions {open_partitions} of {topic}"
+            if message.error() is None:
+                messages.append(Message(message.partition(), message.offset(), message.key(), message.value()))
+            elif message.error().name() == "_PARTITION_EOF":
+                # Of committed records: an open transaction would end it early, and the caller would see the gap.
+                open_partitions.discard(message.partition())
+            else:
+                raise AssertionError(str(message.error()))
+        return messages
+    finally:
+        consumer.close()
+
+
+def bounds(brokers: str, topic: str) -> dict[int, tuple[int, int]]:
+    """First and end offset of each partition, open transactions counted in."""
+    admin = AdminClient(_client(brokers))
+    partitions = admin.list_topics(topic, timeout=TIMEOUT_SEC).topics[topic].partitions
+    found: dict[int, list[int]] = {partition: [] for partition in partitions}
+    for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
+        asked = {TopicPartition(topic, partition): spec for partition in partitions}
+        for place, answer in admin.list_offsets(asked, request_timeout=TIMEOUT_SEC).items():
+            found[place.partition].append(answer.result(TIMEOUT_SEC).offset)
+    return {partition: (first, end) for partition, (first, end) in found.items()}
+
+
+def delete_before(brokers: str, topic: str, offsets: Mapping[int, int]) -> None:
+    """Delete records as retention would."""
+    places = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
+    admin = AdminClient(_client(brokers))
+    for deleted in admin.delete_records(places).values():
+        deleted.result(TIMEOUT_SEC)
+
+
+def _client(brokers: str) -> dict[str, Any]:
+    return {"bootstrap.servers": brokers, "log_level": 3}

@@ -1,0 +1,12 @@
+//! One binary for all integration tests. Those that need services read `FOODSTREAM_TEST_POSTGRES` and
+//! `FOODSTREAM_TEST_KAFKA`; `make test` starts both.
+#![allow(clippy::unwrap_used, reason = "a test states its expectations by failing")]
+
+mod broker_kafka;
+mod broker_memory;
+mod capture;
+mod conformance;
+mod lake;
+mod layering;
+mod publish_kafka;
+mod verify;
