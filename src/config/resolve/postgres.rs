@@ -19,10 +19,9 @@ impl Resolver<'_> {
             self.note(NoteLevel::NoEffect, text);
         }
         let host = self.word("postgres.host", raw.host.as_ref())?;
-        if host
-            .as_deref()
-            .is_some_and(|host| host.contains([',', ' ']) || host[1..].contains(['@', '/']) && !host.starts_with('/'))
-        {
+        // A unix socket is a path, or begins with `@`.
+        let is_address = |host: &str| !host.starts_with(['/', '@']) && host.contains(['@', '/']);
+        if host.as_deref().is_some_and(|host| host.contains([',', ' ']) || is_address(host)) {
             return Err(self.wrong("postgres.host", "is no single host; name the primary"));
         }
         let database = self.word("postgres.db", raw.db.as_ref())?;

@@ -273,3 +273,20 @@ fn a_fault_found_later_can_still_point_at_its_line() {
     let error = load(ORDERS).error_at("postgres.table", "the table `orders` does not exist");
     assert_eq!(place(&error), (Some("orders.yml"), Some(6), Some(3), Some("postgres.table")));
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "\\PC*|[\\x00-\\x7f]*", value in proptest::prelude::any::<String>()) {
+        let _ = Settings::from_yaml(&text, None, &Overrides::default()).map_err(|error| render(&error));
+        for key in crate::config::schema::key_paths() {
+            let path: Vec<&str> = key.split('.').collect();
+            let tree = path.iter().rev().fold(serde_json::json!(value), |inner, key| serde_json::json!({*key: inner}));
+            let overrides = Overrides { tree: Some(tree), ..set(&[&format!("{key}={value}")]) };
+            for overrides in [Overrides { set: Vec::new(), ..overrides.clone() }, Overrides { tree: None, ..overrides }] {
+                let _ = Settings::in_memory(&overrides).map_err(|error| render(&error));
+            }
+        }
+    }
+}

@@ -144,6 +144,8 @@ fn anchors_and_merges_may_share_values() {
     let yaml = "kafka:\n  topic: t\n  brokers: a:1\n  producer: &p\n    linger.ms: 5\n    client.id: ${ID}\n  consumer:\n    <<: *p\n    linger.ms: 6\n";
     let kafka = load_with(yaml, &environment(&[("ID", "007")])).kafka.expect("kafka");
     assert_eq!(kafka.consumer_properties["client.id"], "007");
+    let alias = "kafka:\n  brokers: a:1\n  topic: &t ${ID}\n  consumer_group: *t\n";
+    assert_eq!(load_with(alias, &environment(&[("ID", "007")])).kafka.expect("kafka").consumer_group, "007");
     assert_eq!(
         (kafka.producer_properties["linger.ms"].as_str(), kafka.consumer_properties["linger.ms"].as_str()),
         ("5", "6")
