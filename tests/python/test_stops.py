@@ -28,8 +28,9 @@ from foodstream.local import Stack
 SEED = 20251119
 KILLS = 10
 STOPS = 6
-# A moment may fall anywhere from the start of the process to well into its work.
-LATEST_MOMENT_SEC = 2.5
+# A moment may fall anywhere from the start of the process to well into its work; a consumer's work begins when the
+# group has let go of the one killed before it, two seconds later.
+LATEST_MOMENT_SEC = {"producer": 2.5, "consumer": 5.0}
 STOP_LIMIT_SEC = 2.0
 
 
@@ -107,7 +108,7 @@ def signal_at_a_moment(pipeline: Any, side: str, sent: signal.Signals, times: in
         stream = pipeline.start(side)
         if sent == signal.SIGTERM:
             assert process.wait_until(lambda started=stream: handles_sigterm(started.pid), 10), f"{side} did not start"
-        nothing.wait(moments.uniform(0, LATEST_MOMENT_SEC))
+        nothing.wait(moments.uniform(0, LATEST_MOMENT_SEC[side]))
         begun = time.monotonic()
         stream.send_signal(sent)
         assert stream.wait(30) == (0 if sent == signal.SIGTERM else -sent), side
