@@ -10,6 +10,7 @@ mod configuration;
 mod handoff;
 mod lake;
 mod output;
+mod purchases;
 mod rows;
 pub mod runtime;
 mod services;

@@ -1,4 +1,4 @@
-//! Layers on top of each other: file, environment, arguments, flags; the later one wins, key by key.
+//! Layers on top of each other: preset, file, environment, arguments, flags; the later one wins, key by key.
 //!
 //! Before a layer is laid on, its keys get their own names (aliases), and `jdbc_url` becomes the host, port and
 //! database it stands for. So a contradiction within a layer is an error, and across layers it is precedence.
@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::names::{self, ALIASES};
 use super::node::{Entry, Node, Origin, Value, join};
+use super::preset::Preset;
 use super::problem::{Problem, Source};
 use crate::error::{Error, Result};
 
@@ -17,9 +18,11 @@ pub(super) const ENVIRONMENT_PREFIX: &str = "FOODSTREAM__";
 /// What `foodstream local up` writes, below the real environment.
 const LOCAL_ENVIRONMENT: &str = ".foodstream/env";
 
-/// What stands above the file. Nothing here is read from the process unless `from_process` does it.
+/// What stands above the file, and the preset below it. Nothing here is read from the process unless `from_process` does it.
 #[derive(Clone, Default)]
 pub struct Overrides {
+    /// Below the file.
+    pub preset: Preset,
     /// For `${NAME}` and `FOODSTREAM__…`.
     pub environment: BTreeMap<String, String>,
     /// Nested sections, such as Python's `overrides=`; above the environment.
@@ -115,7 +118,8 @@ pub(super) fn stack(file: Option<Node>, overrides: &Overrides, source: &Source) 
     {
         return Err(Problem::new(Origin::Argument, format!("expected sections, not {}", tree.shown())));
     }
-    let layers = [file, Some(environment_layer(&overrides.environment)), tree, Some(flag_layer(overrides)?)];
+    let preset = overrides.preset.layer(&overrides.environment)?;
+    let layers = [preset, file, Some(environment_layer(&overrides.environment)), tree, Some(flag_layer(overrides)?)];
     for layer in layers.into_iter().flatten() {
         lay(&mut root, canonical(layer, source)?, "");
     }

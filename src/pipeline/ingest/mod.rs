@@ -8,6 +8,7 @@
 //! Positions come from the commit log alone (protocols C1); the group's offsets follow for lag tools. An open
 //! batch is dropped, never half committed, when partitions move. Below: `consume`, `validate`, `lake`.
 
+mod observe;
 mod positions;
 mod report;
 mod targets;
@@ -34,6 +35,7 @@ use crate::validate::Validator;
 use super::progress::{Ingested, Reports};
 use super::retry::Backoff;
 use super::shutdown::Stop;
+pub use observe::{Observed, Observer};
 pub use targets::Targets;
 use targets::Watch;
 use writer::{Done, Outcome, Writer};
@@ -91,6 +93,7 @@ pub struct Ingest<C, K> {
     astray: bool,
     done: Ingested,
     unknown_keys: u64,
+    observer: Option<Observer>,
 }
 
 /// The parts an [`Ingest`] is made of.
@@ -133,7 +136,13 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             cut_short: false,
             options,
             unknown_keys: 0,
+            observer: None,
         })
+    }
+
+    /// Shows every commit of a batch that had messages to `observer`, once it is durable.
+    pub fn observe(&mut self, observer: Observer) {
+        self.observer = Some(observer);
     }
 
     pub fn reports(&self) -> Reports {
@@ -401,6 +410,9 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         if input != accepted + rejected {
             return Err(Error::bug(format!("{input} messages became {accepted} rows and {rejected} rejects")));
         }
+        if let Some(observer) = &mut self.observer {
+            observer.sample(&batch.accepted);
+        }
         Ok(batch)
     }
 
@@ -457,7 +469,11 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         self.done.counts.rejected += done.staged.counts.rejected;
         self.done.commit = Some(self.head.number);
         self.done.positions = self.head.positions();
-        report::commit(&self.options, &done, &self.reports, self.clock.now());
+        let now = self.clock.now();
+        report::commit(&self.options, &done, &self.reports, now);
+        if let Some(observer) = &mut self.observer {
+            observer.show(&done, now);
+        }
         if let Err(error) = self.reader.publish_offsets(&self.done.positions) {
             tracing::debug!(target: "foodstream::consumer", "group offsets were not published: {}", error.report());
         }
