@@ -3,11 +3,13 @@
 #   PYTHON=python3.12      the interpreter .venv is made from (3.11 or newer)
 #   VENV=.venv             where it is made
 #   CARGO_TARGET_DIR=…     where Rust builds, if several clones should share what is compiled
+#   CONFIG=… PURCHASES=…   the configuration of the orders-* and the run-* chores
 
 PYTHON ?= python3
 VENV ?= .venv
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CONFIG ?= configs/orders_stream.yml
+PURCHASES ?= configs/purchases.yml
 
 BIN := $(abspath $(VENV))/bin
 # An interpreter switched on in the shell must not decide where things go; maturin and pyo3 both look at this.
@@ -21,14 +23,18 @@ PYO3 = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON="$(BIN)/python" PYTHON_SYS_EXEC
 	print("cpython-%d.%d-%dbit" % (*sys.version_info[:2], struct.calcsize("P") * 8))')"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python lint format deny coverage build wheel clean toolchain \
-	orders-producer orders-consumer up down
+.PHONY: help demo demo-purchases test test-rust test-python lint format deny coverage build wheel clean toolchain \
+	orders-producer orders-consumer up down setup-env install quickstart start-kafka stop-kafka run-producer \
+	run-consumer
 
 help: ## list the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: build ## the whole walk on a real PostgreSQL and Kafka, about a minute; leaves nothing behind
 	@$(BIN)/foodstream demo
+
+demo-purchases: build ## a thousand purchase events in three batches, totals checked; leaves nothing behind
+	@$(BIN)/foodstream purchases demo
 
 test: lint ## everything: lint, Rust tests, Python tests, on real services
 	$(BIN)/python tests/with_services.py -- sh -ec 'cargo test --locked; "$(BIN)/pytest"'
@@ -78,6 +84,23 @@ orders-producer: build ## publish orders until Ctrl-C (CONFIG=file)
 
 orders-consumer: build ## write orders to the lake until Ctrl-C (CONFIG=file)
 	@$(BIN)/foodstream consumer --config $(CONFIG)
+
+setup-env: $(VENV)/.installed ## .venv with the tools, without foodstream
+
+install: build ## the same as build
+
+quickstart: build ## check what the purchase pipeline needs (PURCHASES=file)
+	@$(BIN)/foodstream purchases check --config $(PURCHASES)
+
+start-kafka: up ## the same as up
+
+stop-kafka: down ## the same as down
+
+run-producer: build ## generate purchase events until Ctrl-C (PURCHASES=file)
+	@$(BIN)/foodstream purchases produce --config $(PURCHASES)
+
+run-consumer: build ## stream purchase totals until Ctrl-C (PURCHASES=file)
+	@$(BIN)/foodstream purchases run --config $(PURCHASES)
 
 # The data of a local stack and the lake stay: `foodstream local reset` deletes the one, nobody the other.
 clean: ## delete what was built here

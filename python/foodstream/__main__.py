@@ -1,6 +1,6 @@
 """The command ``foodstream`` and ``python -m foodstream``: hands the arguments to the Rust core.
 
-Most commands are carried out there. ``local`` and ``demo`` are Python: the core parses them like every command and
+Most commands are carried out there. ``local`` and the demonstrations are Python: the core parses them like every command and
 gives them back with their options.
 """
 
@@ -26,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     command, options = done
     if command == "demo":
         from foodstream._demo import run
+    elif command == "purchases demo":
+        from foodstream._demo_purchases import run
     else:
         from foodstream.local import run
     return run(options)

@@ -12,6 +12,8 @@ use secrecy::SecretString;
 
 /// The file the shipped project has, so that commands started in its folder need no flag.
 pub const DEFAULT_CONFIG: &str = "configs/orders_stream.yml";
+/// The same for the commands of the purchase pipeline.
+pub const DEFAULT_PURCHASES_CONFIG: &str = "configs/purchases.yml";
 /// Orders of one round of the guide.
 const DEFAULT_ORDERS: u64 = 5;
 /// Enough for a partition of each of three days to be worth looking at.
@@ -69,6 +71,9 @@ pub enum Command {
     /// Mend the lake's log
     #[command(subcommand)]
     Lake(Lake),
+    /// Purchase events: generator, streaming totals, checks
+    #[command(subcommand)]
+    Purchases(Purchases),
     /// Check, show and describe the configuration
     #[command(subcommand)]
     Config(Config),
@@ -429,6 +434,57 @@ pub enum Lake {
         #[command(flatten)]
         common: Common,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Purchases {
+    /// Validate events, write them to the lake, show daily and running totals batch by batch
+    Run(PurchasesRun),
+    /// Check configuration, Kafka, folders and one generated event; say what to do
+    Check {
+        #[command(flatten)]
+        common: PurchasesCommon,
+    },
+    /// A thousand events in three batches on services of its own, summed twice
+    Demo(Demo),
+}
+
+#[derive(Debug, Args)]
+pub struct PurchasesRun {
+    /// Consume up to the end offsets of this moment, then exit
+    #[arg(long, visible_alias = "available-now")]
+    pub once: bool,
+    /// Stop after this many micro-batches
+    #[arg(long, value_name = "BATCHES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_batches: Option<u64>,
+    /// What to print of each batch: the documents' tables, one JSON object, or nothing
+    #[arg(long, value_name = "FORM", default_value = "table")]
+    pub output: BatchForm,
+    #[command(flatten)]
+    pub waits: Waits,
+    #[command(flatten)]
+    pub common: PurchasesCommon,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BatchForm {
+    Table,
+    Json,
+    None,
+}
+
+/// What the commands of the purchase pipeline take: no table, and another file.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Common options")]
+pub struct PurchasesCommon {
+    /// Configuration file; what it leaves out is as in the shipped one
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PURCHASES_CONFIG)]
+    pub config: PathBuf,
+    /// Override a setting, as in `producer.rate=500`; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Debug, Subcommand)]

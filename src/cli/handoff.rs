@@ -1,6 +1,6 @@
-//! `local` and `demo`: parsed here, run by Python, where the services' packages are.
+//! `local` and the two `demo`s: parsed here, run by Python, where the services' packages are.
 //!
-//! The keys of the options are those that `foodstream.local.run` and `foodstream._demo.run` document.
+//! The keys of the options are those that `foodstream.local.run` and `foodstream._walk.run` document.
 
 use serde_json::{Map, Value, json};
 

@@ -30,7 +30,7 @@ use session::Session;
 #[derive(Debug)]
 pub enum Exit {
     Code(i32),
-    /// `local` and `demo` are run by Python, with these options.
+    /// `local` and the two `demo`s are run by Python, with these options.
     Python {
         command: &'static str,
         options: Map<String, Value>,
@@ -49,6 +49,9 @@ pub fn main(argv: Vec<String>) -> Exit {
             Exit::Python { command: "local", options: handoff::local(&local) }
         }
         Ok(Cli { command: Command::Demo(demo) }) => Exit::Python { command: "demo", options: handoff::demo(&demo) },
+        Ok(Cli { command: Command::Purchases(args::Purchases::Demo(demo)) }) => {
+            Exit::Python { command: "purchases demo", options: handoff::demo(&demo) }
+        }
         Ok(Cli { command }) => Exit::Code(session::run(|session| run(&command, session))),
     }
 }
@@ -67,6 +70,7 @@ fn run(command: &Command, session: &mut Session) -> Result<i32> {
         Command::Topics(command) => services::topics(command, session),
         Command::Peek(command) => services::peek(command, session),
         Command::Lake(args::Lake::RebuildLog { yes, common }) => lake::rebuild(common, *yes, session),
+        Command::Purchases(command) => purchases::run(command, session),
         Command::Config(command) => configuration::config(command, session),
         Command::Version(args) => configuration::version(args, session),
         Command::Local(_) | Command::Demo(_) => Err(Error::bug("local and demo are run by Python")),

@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::json;
 
-use super::args::{Common, LogFormat, Output, ReportForm};
+use super::args::{Common, LogFormat, Output, PurchasesCommon, ReportForm};
 use super::output::Out;
-use crate::config::{self, Overrides, Settings};
+use crate::config::{self, Overrides, Preset, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::telemetry::{self, Format, Logs, Telemetry};
 
@@ -41,15 +41,24 @@ impl Session {
         Ok(settings)
     }
 
+    /// The same for the purchase pipeline, whose file lies over the shipped one.
+    pub fn begin_purchases(&mut self, common: &PurchasesCommon) -> Result<Settings> {
+        let overrides = Overrides { preset: Preset::Purchases, ..self.given(&common.output, &common.set)? };
+        let settings = Settings::load(&common.config, &overrides)?;
+        self.use_settings(&common.output, &settings)?;
+        Ok(settings)
+    }
+
     /// Environment and flags, for a command that adds its own before it loads.
     pub fn overrides(&mut self, common: &Common) -> Result<Overrides> {
-        self.foresee(&common.output);
+        Ok(Overrides { table: common.table.clone(), ..self.given(&common.output, &common.set)? })
+    }
+
+    fn given(&mut self, output: &Output, set: &[String]) -> Result<Overrides> {
+        self.foresee(output);
         let directory =
             std::env::current_dir().map_err(|error| Error::config("the working directory is gone").because(error))?;
-        let mut overrides = Overrides::from_process(&directory)?;
-        overrides.set.clone_from(&common.set);
-        overrides.table.clone_from(&common.table);
-        Ok(overrides)
+        Ok(Overrides { set: set.to_vec(), ..Overrides::from_process(&directory)? })
     }
 
     pub fn use_settings(&mut self, output: &Output, settings: &Settings) -> Result<()> {

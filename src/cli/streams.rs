@@ -111,7 +111,8 @@ fn started(settings: &Settings, bounds: ingest::Bounds) -> Result<()> {
     Ok(())
 }
 
-fn report(session: &mut Session, done: &Ingested) {
+/// What a consumer did, in one line or one object.
+pub(super) fn report(session: &mut Session, done: &Ingested) {
     let Ingested { batches, counts, files, commit, positions, seconds } = done;
     session.out.line(format_args!(
         "Consumed {} messages in {batches} micro-batches, {seconds:.1} s: {} rows to the lake, {} to quarantine",
@@ -128,18 +129,40 @@ fn report(session: &mut Session, done: &Ingested) {
 /// Does the work on a thread of its own and waits for it, after a stop for a moment only: a service that does not
 /// answer must not keep the process. What is left behind then is what a kill would leave, and the next start
 /// recovers from that. A stop before the loop began is as clean as one later.
-fn until_stopped<T: Default + Send + 'static>(
+pub(super) fn until_stopped<T: Default + Send + 'static>(
     stop: &Stop,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
+    until_stopped_printing(stop, |_| (), |_| work())
+}
+
+/// Texts from the loop's thread to the one that owns standard output.
+pub(super) type Texts = tokio::sync::mpsc::Sender<String>;
+
+/// Texts that wait to be printed: a reader that is slow slows the loop, and nothing piles up.
+const MAX_WAITING_TEXTS: usize = 16;
+
+/// The same for work that has something to print on the way, in order.
+pub(super) fn until_stopped_printing<T: Default + Send + 'static>(
+    stop: &Stop,
+    mut print: impl FnMut(String),
+    work: impl FnOnce(Texts) -> Result<T> + Send + 'static,
+) -> Result<T> {
     let runtime = runtime::shared()?;
-    let work = runtime.spawn_blocking(work);
+    let (texts, mut said) = tokio::sync::mpsc::channel(MAX_WAITING_TEXTS);
+    let mut work = runtime.spawn_blocking(move || work(texts));
     let done = runtime.block_on(async {
-        tokio::select! {
-            done = work => done.map_err(|panic| Error::bug("the loop panicked").because(panic))?,
-            () = patience_after(stop) => {
-                tracing::warn!(target: "foodstream::cli", "a service does not answer; leaving what is under way undone");
-                Err(Error::interrupted())
+        let patience = patience_after(stop);
+        tokio::pin!(patience);
+        loop {
+            tokio::select! {
+                biased;
+                Some(text) = said.recv() => print(text),
+                done = &mut work => return done.map_err(|panic| Error::bug("the loop panicked").because(panic))?,
+                () = &mut patience => {
+                    tracing::warn!(target: "foodstream::cli", "a service does not answer; leaving what is under way undone");
+                    return Err(Error::interrupted());
+                }
             }
         }
     });

@@ -7,6 +7,7 @@
 mod check;
 mod insert;
 mod peek;
+mod quickstart;
 mod rows;
 mod samples;
 mod topics;
@@ -16,6 +17,7 @@ pub use check::{
 };
 pub use insert::{InsertOptions, InsertReport, insert_test_orders};
 pub use peek::{PeekFrom, PeekedMessage, peek_table, peek_topic};
+pub use quickstart::{Finding, Outcome, quickstart};
 pub use rows::{LakeRows, read_rows};
 pub use samples::create_parquet_sample;
 pub use topics::{TopicDetails, topics_create, topics_describe, topics_list};

@@ -1,1 +1,18 @@
-pub mod console;
+//! `foodstream purchases …`: the purchase-event pipeline, which is the same core under another preset.
+
+mod check;
+mod console;
+mod run;
+mod view;
+
+use super::args::Purchases;
+use super::session::Session;
+use crate::error::{Error, Result};
+
+pub fn run(command: &Purchases, session: &mut Session) -> Result<i32> {
+    match command {
+        Purchases::Run(args) => run::run(args, session),
+        Purchases::Check { common } => check::run(common, session),
+        Purchases::Demo(_) => Err(Error::bug("the demonstration is run by Python")),
+    }
+}

@@ -1,0 +1,73 @@
+//! `purchases run`: the consumer's loop with the documents' tables on standard output.
+
+use super::console;
+use super::view::View;
+use crate::cli::args::{BatchForm, PurchasesRun};
+use crate::cli::session::Session;
+use crate::cli::signals;
+use crate::cli::streams::{self, Texts};
+use crate::config::Settings;
+use crate::error::Result;
+use crate::pipeline::compose::{self, ConsumerRun};
+use crate::pipeline::ingest::{Bounds, Observed, Observer};
+
+macro_rules! say {
+    ($($words:tt)*) => { tracing::info!(target: "foodstream::purchases", $($words)*) };
+}
+
+pub fn run(args: &PurchasesRun, session: &mut Session) -> Result<i32> {
+    let settings = session.begin_purchases(&args.common)?;
+    let view = View::new(&settings)?;
+    let stop = signals::stop_on_signals()?;
+    let run = ConsumerRun { once_wait: args.waits.once_wait, run_id: session.run_id.clone() };
+    let bounds = Bounds {
+        available_now: args.once,
+        max_batches: args.max_batches,
+        timeout: args.waits.timeout.or(settings.consumer.await_termination_timeout),
+    };
+    let bounded = bounds.available_now || bounds.timeout.is_some();
+    announce(&settings)?;
+    let (form, stopping) = (args.output, stop.clone());
+    let out = &mut session.out;
+    let done = streams::until_stopped_printing(
+        &stop,
+        |text| out.data(text),
+        move |texts| {
+            let mut ingest = compose::consumer(&settings, &run, bounded, &stopping)?;
+            if form == BatchForm::Table {
+                tell(&texts, console::banner());
+            }
+            if form != BatchForm::None {
+                let show = move |commit: &Observed<'_>| match view.of(commit) {
+                    Ok(batch) => tell(&texts, if form == BatchForm::Table { console::batch(&batch) } else { batch.to_json() }),
+                    Err(error) => tracing::error!(target: "foodstream::purchases", "{}", error.report()),
+                };
+                ingest.observe(Observer::new(console::DETAIL_ROWS, show));
+            }
+            let done = ingest.run(bounds);
+            let closed = ingest.close();
+            done.and_then(|done| closed.map(|()| done))
+        },
+    )?;
+    // With `--output json` standard output holds the batches, one a line.
+    if args.output != BatchForm::Json {
+        streams::report(session, &done);
+    }
+    Ok(0)
+}
+
+fn announce(settings: &Settings) -> Result<()> {
+    let (kafka, lake) = (settings.require_kafka()?, settings.require_lake()?);
+    let (topic, group) = (kafka.topic.as_str(), kafka.consumer_group.as_str());
+    say!(topic, group, "Starting streaming job");
+    say!("Platform: {}", std::env::consts::OS);
+    say!("Checkpoint path: {}", settings.require_checkpoint()?.display());
+    say!("Lake path: {}", lake.path.display());
+    say!("Trigger: {} s", settings.consumer.trigger_interval.as_secs_f64());
+    Ok(())
+}
+
+/// The receiver is gone only when the command has given up waiting.
+fn tell(texts: &Texts, text: String) {
+    let _ = texts.blocking_send(text);
+}
