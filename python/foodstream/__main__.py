@@ -1,7 +1,7 @@
 """The command ``foodstream`` and ``python -m foodstream``: hands the arguments to the Rust core.
 
-Most commands are carried out there. ``local`` and the demonstrations are Python: the core parses them like every command and
-gives them back with their options.
+Most commands are carried out there. ``local`` and the demonstrations are Python: the core parses them like every
+command and gives them back with their options.
 """
 
 import signal
