@@ -36,14 +36,18 @@ demo: build ## the whole walk on a real PostgreSQL and Kafka, about a minute; le
 demo-purchases: build ## a thousand purchase events in three batches, totals checked; leaves nothing behind
 	@$(BIN)/foodstream purchases demo
 
+# Both kinds of tests wait for services more than they compute: more of them at once than there are cores.
+RUST_TESTS = RUST_TEST_THREADS=4 cargo test --locked
+PYTHON_TESTS = "$(BIN)/pytest" --numprocesses 4 --dist loadfile
+
 test: lint ## everything: lint, Rust tests, Python tests, on real services
-	$(BIN)/python tests/with_services.py -- sh -ec 'cargo test --locked; "$(BIN)/pytest"'
+	$(BIN)/python tests/with_services.py -- sh -ec '$(RUST_TESTS); $(PYTHON_TESTS)'
 
 test-rust: $(VENV)/.installed ## only the Rust tests
-	$(BIN)/python tests/with_services.py -- cargo test --locked
+	$(BIN)/python tests/with_services.py -- env $(RUST_TESTS)
 
 test-python: build ## only the Python tests
-	$(BIN)/pytest
+	$(BIN)/python tests/with_services.py -- $(PYTHON_TESTS)
 
 # clippy after the build, since it reuses what the build has compiled; both feature sets, as some code is in one only.
 lint: build ## formatting, clippy, ruff, mypy, and cargo deny if it is installed

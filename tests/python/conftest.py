@@ -31,6 +31,16 @@ PASSWORD = "student123"
 COMMAND_TIMEOUT_SEC = 120.0
 
 
+# Files that take longest, first: one of them begun last would be all that the other workers wait for.
+LONGEST_FIRST = ("test_stops", "test_local", "test_late_commits", "test_start_orders", "test_groups")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the longest files; within a file the order stays."""
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 @dataclass(frozen=True)
 class Services:
     """Where the real services of this session are."""
@@ -48,10 +58,13 @@ def services() -> Iterator[Services]:
     with with_services.services() as variables:
         started = Services(variables[with_services.POSTGRES], variables[with_services.KAFKA])
         with psycopg.connect(started.administrator, autocommit=True) as connection:
-            known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [USER]).fetchone()
-            if known is None:
-                connection.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'")
-            connection.execute(f"GRANT pg_read_all_stats TO {USER}")
+            # Workers of one run share the services, and each comes here.
+            with connection.transaction():
+                connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [USER])
+                known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [USER]).fetchone()
+                if known is None:
+                    connection.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'")
+                connection.execute(f"GRANT pg_read_all_stats TO {USER}")
         yield started
 
 
