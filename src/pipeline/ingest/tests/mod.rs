@@ -214,14 +214,7 @@ fn range(partition: i32, from: i64, to: i64) -> OffsetRange {
 }
 
 fn validator() -> Validator {
-    let validation = Validation {
-        allow_null_order_id: false,
-        allow_negative_amount: false,
-        allow_zero_amount: false,
-        check_status: true,
-        drop_invalid_rows: true,
-        rules: Vec::new(),
-    };
+    let validation = Validation::default();
     Validator::compile(&Schema::orders(), &validation, "created_at", chrono_tz::UTC, TOPIC).unwrap()
 }
 
