@@ -23,6 +23,7 @@ struct State {
     staged: BTreeMap<String, MicroBatch>,
     before_commit: Option<Hook>,
     failure: Option<Error>,
+    lost_answer: Option<Error>,
 }
 
 impl MemoryLake {
@@ -57,6 +58,11 @@ impl MemoryLake {
     /// Makes the next commit fail, before anything of it is durable.
     pub fn fail_next_commit(&self, error: Error) {
         self.lock().failure = Some(error);
+    }
+
+    /// Makes the next commit durable and lets its answer be this error.
+    pub fn lose_next_answer(&self, error: Error) {
+        self.lock().lost_answer = Some(error);
     }
 
     /// What another worker commits: ranges without rows.
@@ -146,7 +152,8 @@ impl Lake for MemoryLake {
             return Ok(Committed::Lost(head));
         }
         let batch = state.staged.remove(&staged.batch).ok_or_else(|| Error::bug("committed without being staged"))?;
-        state.apply(batch).map(Committed::Done)
+        let head = state.apply(batch)?;
+        state.lost_answer.take().map_or(Ok(Committed::Done(head)), Err)
     }
 
     fn recent_values(&mut self, wanted: &RecentValues, see: &mut dyn FnMut(u64, &dyn Array)) -> Result<u64> {

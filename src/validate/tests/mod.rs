@@ -1,3 +1,6 @@
+mod repeats;
+mod totals;
+
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMillisecondType};
 use chrono_tz::Tz;
