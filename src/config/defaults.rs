@@ -30,6 +30,8 @@ pub const MAX_ROWS_PER_FILE: u64 = 1024 * 1024;
 /// Half of the memory budget: one batch is written while the next arrives.
 pub const MAX_BATCH_BYTES: u64 = 64 * 1024 * 1024;
 pub const MEMORY_BUDGET_MB: u32 = 128;
+/// A day of eleven events a second, for some 50 MB of memory.
+pub const UNIQUE_HORIZON: u64 = 1_000_000;
 /// Long enough for a container beside us to come up.
 pub const START_TIMEOUT_SEC: f64 = 30.0;
 /// A service that comes back is noticed within half a minute.
@@ -39,3 +41,5 @@ pub const LOG_LEVEL: &str = "info";
 /// Upper bound of waits: a day; more is a unit mistaken for another.
 pub(super) const MAX_WAIT_SEC: f64 = 86_400.0;
 pub(super) const MAX_WAIT_MS: i64 = 86_400_000;
+/// Some 5 GB of memory; more belongs in a database.
+pub(super) const MAX_UNIQUE_HORIZON: i64 = 100_000_000;

@@ -33,6 +33,7 @@ pub(super) struct Raw {
     pub datalake: Option<RawLake>,
     #[garde(dive)]
     pub consumer: Option<RawConsumer>,
+    #[garde(dive)]
     pub validation: Option<RawValidation>,
     /// The columns, in order. Left out, the producer takes the table's columns and the consumer the order schema.
     pub schema: Option<Vec<RawColumn>>,
@@ -232,8 +233,9 @@ pub(super) struct RawConsumer {
 }
 
 /// Which rows are accepted.
-#[derive(Deserialize, JsonSchema, Default)]
+#[derive(Deserialize, JsonSchema, Validate, Default)]
 #[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
 pub(super) struct RawValidation {
     #[schemars(extend("default" = false))]
     pub allow_null_order_id: Option<bool>,
@@ -250,6 +252,29 @@ pub(super) struct RawValidation {
     /// Rules of your own, column by column.
     #[schemars(extend("default" = []))]
     pub rules: Option<Vec<RawRule>>,
+    /// A column that is computed from others: total = quantity × unit price × (1 − discount / 100), rounded half away
+    /// from zero to the total's digits. A row where it differs is rejected.
+    pub total: Option<RawTotal>,
+    /// A string or integer column whose values may come once: later rows with an accepted value are rejected.
+    pub unique_column: Option<String>,
+    /// Accepted rows back to which a repeated value is found for certain.
+    #[garde(range(min = 1, max = defaults::MAX_UNIQUE_HORIZON))]
+    #[schemars(extend("default" = defaults::UNIQUE_HORIZON))]
+    pub unique_horizon: Option<i64>,
+}
+
+#[derive(Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTotal {
+    /// The computed column, a decimal or an integer like the others.
+    #[schemars(required)]
+    pub total: Option<String>,
+    #[schemars(required)]
+    pub quantity: Option<String>,
+    #[schemars(required)]
+    pub unit_price: Option<String>,
+    /// Percent taken off; a row where it is null is not judged. Default: nothing is taken off.
+    pub discount_percentage: Option<String>,
 }
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -174,6 +174,39 @@ pub struct Validation {
     pub check_status: bool,
     pub drop_invalid_rows: bool,
     pub rules: Vec<Rule>,
+    pub total: Option<TotalRule>,
+    pub unique: Option<Unique>,
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Validation {
+            allow_null_order_id: false,
+            allow_negative_amount: false,
+            allow_zero_amount: false,
+            check_status: true,
+            drop_invalid_rows: true,
+            rules: Vec::new(),
+            total: None,
+            unique: None,
+        }
+    }
+}
+
+/// Columns of `total = quantity × unit_price × (1 − discount_percentage / 100)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TotalRule {
+    pub total: String,
+    pub quantity: String,
+    pub unit_price: String,
+    pub discount_percentage: Option<String>,
+}
+
+/// A column whose values are accepted once within the last `horizon` accepted rows, or more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unique {
+    pub column: String,
+    pub horizon: u64,
 }
 
 /// One entry of `validation.rules`. Numbers stay text so that a decimal bound is exact.

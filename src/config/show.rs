@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::Origin;
 use super::secrets::{self, MASK};
-use super::settings::{Compression, Kafka, Lake, LogFormat, Postgres, Rule, Settings, SslMode, StartingOffsets};
+use super::settings::{
+    Compression, Kafka, Lake, LogFormat, Postgres, Rule, Settings, SslMode, StartingOffsets, TotalRule,
+};
 
 /// One line of `config show`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,6 +208,9 @@ impl Listing<'_> {
         self.put("validation.drop_invalid_rows", validation.drop_invalid_rows.to_string());
         let rules: Vec<String> = validation.rules.iter().map(rule).collect();
         self.put("validation.rules", if rules.is_empty() { NONE.to_owned() } else { rules.join("; ") });
+        self.put("validation.total", or_none(validation.total.as_ref().map(total)));
+        self.put("validation.unique_column", or_none(validation.unique.as_ref().map(|unique| &unique.column)));
+        self.put("validation.unique_horizon", or_none(validation.unique.as_ref().map(|unique| unique.horizon)));
         let columns = self.settings.schema.iter().flat_map(|schema| &schema.columns);
         let columns: Vec<String> = columns
             .map(|column| {
@@ -225,6 +230,14 @@ impl Listing<'_> {
         self.put("logging.level", &logging.level);
         self.put("logging.format", format);
         self.put("logging.file", path(logging.file.as_deref()));
+    }
+}
+
+fn total(rule: &TotalRule) -> String {
+    let TotalRule { total, quantity, unit_price, discount_percentage } = rule;
+    match discount_percentage {
+        Some(discount) => format!("{total} = {quantity} × {unit_price} × (1 − {discount} / 100)"),
+        None => format!("{total} = {quantity} × {unit_price}"),
     }
 }
 

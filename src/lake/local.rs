@@ -11,6 +11,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow::array::Array;
 use arrow::datatypes::SchemaRef;
 use uuid::Uuid;
 
@@ -25,7 +26,7 @@ use super::record::{FileEntry, Pin, Record, Running, VERSION};
 use super::stage::{Format, Stager};
 use super::staging::Staging;
 use super::state::{State, continues};
-use super::{Committed, Head, Lake, Staged, StagedFile};
+use super::{Committed, Head, Lake, RecentValues, Staged, StagedFile, recent};
 use crate::clock::Clock;
 use crate::config;
 use crate::error::{Error, Kind, Result};
@@ -445,6 +446,14 @@ impl Lake for LocalLake {
         }
         let committed = self.commit_next(staged);
         self.breaking(committed)
+    }
+
+    fn recent_values(&mut self, wanted: &RecentValues, see: &mut dyn FnMut(u64, &dyn Array)) -> Result<u64> {
+        self.usable()?;
+        self.refresh()?;
+        let head = self.founded()?.head.number;
+        recent::recent_values(&self.log, &self.options.settings, head, wanted, see)?;
+        Ok(head)
     }
 
     fn discard(&mut self, staged: Staged) -> Result<()> {

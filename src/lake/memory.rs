@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 
-use super::{Committed, Head, Lake, Staged, StagedFile};
+use super::{Committed, Head, Lake, RecentValues, Staged, StagedFile};
 use crate::error::{Error, Result};
 use crate::model::{Counts, MicroBatch, OffsetRange, PartitionOffset, Totals};
 
@@ -23,6 +23,7 @@ struct State {
     staged: BTreeMap<String, MicroBatch>,
     before_commit: Option<Hook>,
     failure: Option<Error>,
+    lost_answer: Option<Error>,
 }
 
 impl MemoryLake {
@@ -59,10 +60,20 @@ impl MemoryLake {
         self.lock().failure = Some(error);
     }
 
+    /// Makes the next commit durable and lets its answer be this error.
+    pub fn lose_next_answer(&self, error: Error) {
+        self.lock().lost_answer = Some(error);
+    }
+
     /// What another worker commits: ranges without rows.
     pub fn commit_foreign(&self, ranges: &[OffsetRange]) {
         let batch = MicroBatch { ranges: ranges.to_vec(), ..MicroBatch::default() };
         self.lock().apply(batch).expect("a commit without rows adds up");
+    }
+
+    /// What another worker commits, with rows.
+    pub fn commit_foreign_batch(&self, batch: MicroBatch) {
+        self.lock().apply(batch).expect("the batch adds up");
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -141,7 +152,33 @@ impl Lake for MemoryLake {
             return Ok(Committed::Lost(head));
         }
         let batch = state.staged.remove(&staged.batch).ok_or_else(|| Error::bug("committed without being staged"))?;
-        state.apply(batch).map(Committed::Done)
+        let head = state.apply(batch)?;
+        state.lost_answer.take().map_or(Ok(Committed::Done(head)), Err)
+    }
+
+    fn recent_values(&mut self, wanted: &RecentValues, see: &mut dyn FnMut(u64, &dyn Array)) -> Result<u64> {
+        let state = self.lock();
+        let head = state.head.as_ref().ok_or_else(|| Error::bug("the lake has not been founded"))?.number;
+        let mut seen = 0;
+        for (index, batch) in state.commits.iter().enumerate().rev() {
+            let number = index as u64 + 1;
+            if number <= wanted.after.unwrap_or(0) || seen >= wanted.at_least {
+                break;
+            }
+            for dated in &batch.accepted {
+                let column = |name: &str| dated.rows.column_by_name(name).expect("the test names a column");
+                let has_word = |row: usize| {
+                    let only = wanted.only.as_ref();
+                    only.is_none_or(|(tag, word)| column(tag).as_string::<i32>().value(row) == word)
+                };
+                for row in (0..dated.rows.num_rows()).filter(|&row| has_word(row)) {
+                    let value = column(&wanted.column).slice(row, 1);
+                    seen += 1 - value.null_count() as u64;
+                    see(number, &value);
+                }
+            }
+        }
+        Ok(head)
     }
 
     fn discard(&mut self, staged: Staged) -> Result<()> {

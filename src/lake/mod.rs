@@ -17,6 +17,7 @@ mod probe;
 mod publish;
 pub mod read;
 mod rebuild;
+mod recent;
 mod record;
 pub mod report;
 pub mod sample;
@@ -33,6 +34,8 @@ use std::collections::BTreeMap;
 pub use local::{LakeOptions, LocalLake};
 pub use plan::Plan;
 pub use rebuild::{Gap, RebuildReport, rebuild_log};
+
+use arrow::array::Array;
 
 use crate::error::Result;
 use crate::model::{Counts, MicroBatch, OffsetRange, PartitionOffset, Totals};
@@ -94,6 +97,18 @@ pub enum Committed {
     Lost(Head),
 }
 
+/// Which values [`Lake::recent_values`] hands over.
+#[derive(Clone, Debug)]
+pub struct RecentValues {
+    pub column: String,
+    /// Only rows that have this word in that text column.
+    pub only: Option<(String, String)>,
+    /// Only commits after this one.
+    pub after: Option<u64>,
+    /// Commits are gone through until so many values that are not null were handed over.
+    pub at_least: u64,
+}
+
 /// Where micro-batches become durable.
 ///
 /// # Contract
@@ -115,6 +130,10 @@ pub trait Lake: Send {
     fn stage(&mut self, batch: &MicroBatch) -> Result<Staged>;
     /// Makes a staged batch part of the lake as commit `against.number + 1`.
     fn commit(&mut self, staged: &Staged, against: &Head) -> Result<Committed>;
+    /// Hands over a column's values in accepted rows, commit by commit from the newest backwards: all of a commit or
+    /// nothing, in any number of pieces, with its number. Re-reads the log's tail first, and returns the number of the
+    /// newest commit: a later call with it as `after` goes on without gap or repetition. The lake has been founded.
+    fn recent_values(&mut self, wanted: &RecentValues, see: &mut dyn FnMut(u64, &dyn Array)) -> Result<u64>;
     /// Removes staged files that will not be committed.
     fn discard(&mut self, staged: Staged) -> Result<()>;
 }

@@ -18,6 +18,7 @@ use chrono::NaiveDate;
 
 use super::commit_log::Log;
 use super::durable::{Dir, failed};
+use super::record::{FileEntry, Record};
 use super::{layout, parquet};
 use crate::config;
 use crate::error::{Error, Kind, Result};
@@ -64,6 +65,17 @@ pub struct LakeFile {
     writer: Option<String>,
 }
 
+impl LakeFile {
+    fn of(record: &Record, entry: &FileEntry) -> Result<LakeFile> {
+        let date = entry.name.split_once('/').and_then(|(folder, _)| layout::parse_date_folder(folder));
+        let date = date.ok_or_else(|| {
+            Error::new(Kind::Lake, format!("`{}` in commit {} is no lake file", entry.name, record.number))
+        })?;
+        let (name, writer) = (entry.name.clone(), Some(record.writer.clone()));
+        Ok(LakeFile { date, name, rows: entry.rows, bytes: entry.bytes, writer })
+    }
+}
+
 /// Files, rows and bytes of one day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionSummary {
@@ -97,6 +109,12 @@ impl LakeReader {
             Root::Quarantine => &settings.quarantine_path,
         };
         Self::new(path, &settings.staging_path, checkpoint, root)
+    }
+
+    /// The rows that one commit accepted.
+    pub(super) fn of_commit(settings: &config::Lake, record: &Record) -> Result<LakeReader> {
+        let files = record.files.iter().map(|entry| LakeFile::of(record, entry)).collect::<Result<_>>()?;
+        Ok(LakeReader { root: settings.path.clone(), staging: settings.staging_path.clone(), files })
     }
 
     fn new(path: &Path, staging: &Path, checkpoint: Option<&Path>, root: Root) -> Result<LakeReader> {
@@ -216,15 +234,10 @@ fn files_of_log(log: &Log, root: Root) -> Result<Option<Vec<LakeFile>>> {
             Root::Lake => &record.files,
             Root::Quarantine => &record.quarantine,
         };
-        for entry in entries {
-            let date = entry.name.split_once('/').and_then(|(folder, _)| layout::parse_date_folder(folder));
-            let date = date.ok_or_else(|| {
-                Error::new(Kind::Lake, format!("`{}` in commit {} is no lake file", entry.name, record.number))
-            })?;
-            let (name, writer) = (entry.name.clone(), Some(record.writer.clone()));
-            files.push(LakeFile { date, name, rows: entry.rows, bytes: entry.bytes, writer });
-        }
-        Ok(())
+        entries.iter().try_for_each(|entry| {
+            files.push(LakeFile::of(record, entry)?);
+            Ok(())
+        })
     })?;
     files.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(Some(files))

@@ -45,6 +45,10 @@ pub enum Reason {
     NotOneOf,
     /// Does not match a rule's `matches`.
     NoMatch,
+    /// Not what quantity, unit price and discount make.
+    TotalMismatch,
+    /// A value of the unique column that was accepted before.
+    DuplicateId,
 }
 
 impl Reason {
@@ -78,6 +82,8 @@ impl Reason {
             Reason::TooLong => "too_long",
             Reason::NotOneOf => "not_one_of",
             Reason::NoMatch => "no_match",
+            Reason::TotalMismatch => "total_mismatch",
+            Reason::DuplicateId => "duplicate_id",
         }
     }
 }

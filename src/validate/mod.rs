@@ -8,14 +8,17 @@
 //! keeps its bytes, its position and *all* its reasons; an accepted row holds exactly what its message says.
 //! With `drop_invalid_rows: false`, rows that only break a rule stay in the lake, tagged; a row that lost a value in
 //! decoding, has no usable timestamp, or whose message is unreadable goes to quarantine in any case.
-//! `rules` compiles the configuration, `checks` applies it column by column, `days` knows local days, `split` divides
+//! `rules` compiles the configuration, `checks` applies it column by column, then `total` and `recent` judge the rows
+//! that are left: computed totals, and values that were accepted before. `days` knows local days, `split` divides
 //! rows, `quarantine` lays out rejects. No I/O. Above: `pipeline::ingest`.
 
 mod checks;
 mod days;
 mod quarantine;
+mod recent;
 mod rules;
 mod split;
+mod total;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +31,8 @@ use arrow::datatypes::{DataType as ArrowType, Field, Schema as ArrowSchema, Sche
 use self::checks::ColumnCheck;
 use self::days::LocalDays;
 use self::quarantine::{Quarantine, Reject};
+pub use self::recent::{Recalled, Recent};
+use self::total::TotalCheck;
 use crate::config::settings::Validation;
 use crate::error::{Error, Result};
 use crate::model::{Counts, DatedBatch, Fault, MessageBatch, Reason, Schema};
@@ -45,6 +50,9 @@ pub struct Validator {
     schema: Schema,
     decoder: Decoder,
     checks: Vec<ColumnCheck>,
+    total: Option<TotalCheck>,
+    recent: Option<Recent>,
+    unique_column: Option<String>,
     timestamp_column: usize,
     days: LocalDays,
     keep_invalid: bool,
@@ -83,6 +91,9 @@ impl Validator {
         Ok(Validator {
             decoder,
             checks,
+            total: rules::total(schema, validation)?,
+            recent: rules::recent(schema, validation)?,
+            unique_column: validation.unique.as_ref().map(|unique| unique.column.clone()),
             timestamp_column: timestamp_index,
             days: LocalDays::new(partition_timezone),
             keep_invalid,
@@ -102,6 +113,22 @@ impl Validator {
         self.quarantine.schema()
     }
 
+    /// What was accepted in the unique column. Whoever commits the batches keeps it in step with the log; without
+    /// that it is the memory of this validator alone.
+    pub fn recent(&mut self) -> Option<&mut Recent> {
+        self.recent.as_mut()
+    }
+
+    /// The column that [`Validator::recent`] remembers.
+    pub fn unique_column(&self) -> Option<&str> {
+        self.unique_column.as_deref()
+    }
+
+    /// Rows that break a rule stay in the lake, tagged.
+    pub fn keeps_invalid(&self) -> bool {
+        self.keep_invalid
+    }
+
     /// Decodes and judges every message of the batch.
     pub fn validate(&mut self, messages: &MessageBatch) -> Result<Validated> {
         let mut decoded = self.decoder.decode(messages)?;
@@ -110,6 +137,14 @@ impl Validator {
             check.apply(&decoded.rows, &mut faults);
         }
         settle(&mut faults);
+        if let Some(total) = &self.total {
+            total.apply(&decoded.rows, &mut faults);
+            settle(&mut faults);
+        }
+        if let Some(recent) = &mut self.recent {
+            recent.apply(&decoded.rows, &mut faults);
+            settle(&mut faults);
+        }
         let verdicts = self.judge(&decoded, &faults);
         let rows = self.tag(&decoded.rows, &verdicts.kept)?;
         let instants = rows.column(self.timestamp_column).as_primitive::<TimestampMicrosecondType>();

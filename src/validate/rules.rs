@@ -3,6 +3,8 @@
 use regex::Regex;
 
 use super::checks::{ColumnCheck, Limits, Test};
+use super::recent::Recent;
+use super::total::{Part, TotalCheck};
 use crate::config::settings::{Rule, Validation};
 use crate::error::{Error, Location, Result};
 use crate::model::{Column, DataType, Reason, Schema};
@@ -50,6 +52,49 @@ pub(super) fn compile(schema: &Schema, validation: &Validation, timestamp_index:
         plan.configured_rule(rule, &format!("validation.rules[{number}]"))?;
     }
     Ok(plan.finish())
+}
+
+/// The check of `validation.total`.
+pub(super) fn total(schema: &Schema, validation: &Validation) -> Result<Option<TotalCheck>> {
+    const KEY: &str = "validation.total";
+    let Some(rule) = &validation.total else { return Ok(None) };
+    let part = |name: &str, column: &str| {
+        let key = format!("{KEY}.{name}");
+        let (index, column) = column_of(schema, column, &key)?;
+        Part::new(index, column.data_type).ok_or_else(|| {
+            let message =
+                format!("`{}` is {}; totals are made of integers and decimals", column.name, column.data_type);
+            located(&key, message)
+        })
+    };
+    let discount = rule.discount_percentage.as_ref().map(|column| part("discount_percentage", column)).transpose()?;
+    let (total, quantity) = (part("total", &rule.total)?, part("quantity", &rule.quantity)?);
+    let check = TotalCheck::new(total, quantity, part("unit_price", &rule.unit_price)?, discount);
+    check.map(Some).map_err(|digits| {
+        located(
+            KEY,
+            format!("products of these columns may have {digits} digits, 76 can be compared; narrow their types"),
+        )
+    })
+}
+
+/// The memory of `validation.unique_column`.
+pub(super) fn recent(schema: &Schema, validation: &Validation) -> Result<Option<Recent>> {
+    const KEY: &str = "validation.unique_column";
+    let Some(unique) = &validation.unique else { return Ok(None) };
+    let (index, column) = column_of(schema, &unique.column, KEY)?;
+    match column.data_type {
+        DataType::SmallInt | DataType::Int | DataType::BigInt | DataType::String => {
+            Ok(Some(Recent::new(index, unique.horizon)))
+        }
+        other => Err(located(KEY, format!("`{}` is {other}; ids are integers or strings", column.name))),
+    }
+}
+
+fn column_of<'s>(schema: &'s Schema, name: &str, key: &str) -> Result<(u16, &'s Column)> {
+    let index = schema.index_of(name).ok_or_else(|| located(key, unknown_column(schema, name)))?;
+    // `Decoder::new` has refused schemas of more columns.
+    Ok((index as u16, &schema.columns[index]))
 }
 
 struct Plan<'a> {

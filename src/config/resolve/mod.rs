@@ -6,6 +6,7 @@
 mod kafka;
 mod lake;
 mod postgres;
+mod validation;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,10 +18,8 @@ use super::defaults;
 use super::node::{Node, Origin};
 use super::problem::{Problem, Source};
 use super::provenance::{Note, NoteLevel, Provenance};
-use super::raw::{Raw, RawCdc, RawColumn, RawConsumer, RawLogging, RawRule, RawScalar, RawValidation};
-use super::settings::{
-    Cdc, Consumer, LogFormat, Logging, Retry, Rule, Settings, StartingOffsets, Streaming, Validation,
-};
+use super::raw::{Raw, RawCdc, RawColumn, RawConsumer, RawLogging};
+use super::settings::{Cdc, Consumer, LogFormat, Logging, Retry, Settings, StartingOffsets, Streaming};
 use super::{de, names, parse, schema, secrets};
 use crate::model::{Column, DataType, Schema};
 
@@ -258,64 +257,6 @@ impl Resolver<'_> {
             return Err(self.problem("schema", "`schema` lists no column").help("list them, or remove the key"));
         }
         Ok(schema)
-    }
-
-    fn validation(&self, raw: RawValidation, schema: Option<&Schema>) -> Checked<Validation> {
-        let rules = raw.rules.unwrap_or_default();
-        let rules = rules.into_iter().enumerate().map(|(index, rule)| self.rule(index, rule, schema));
-        Ok(Validation {
-            allow_null_order_id: raw.allow_null_order_id.unwrap_or(false),
-            allow_negative_amount: raw.allow_negative_amount.unwrap_or(false),
-            allow_zero_amount: raw.allow_zero_amount.unwrap_or(false),
-            check_status: raw.check_status.unwrap_or(true),
-            drop_invalid_rows: raw.drop_invalid_rows.unwrap_or(true),
-            rules: rules.collect::<Checked<_>>()?,
-        })
-    }
-
-    fn rule(&self, index: usize, raw: RawRule, schema: Option<&Schema>) -> Checked<Rule> {
-        let here = format!("validation.rules[{index}]");
-        let key = |name: &str| format!("{here}.{name}");
-        let Some(column) = self.word(&key("column"), raw.column.as_ref())? else {
-            return Err(self.problem(&here, format!("rule {} names no `column`", index + 1)));
-        };
-        if let Some(schema) = schema.filter(|schema| schema.index_of(&column).is_none()) {
-            let near = names::nearest(&column, schema.columns.iter().map(|column| column.name.as_str()));
-            let problem = self.problem(&key("column"), format!("the schema has no column `{column}`"));
-            return Err(match near {
-                Some(near) => problem.help(format!("did you mean `{near}`?")),
-                None => problem,
-            });
-        }
-        let bound = |name: &str, value: Option<RawScalar>| match value {
-            Some(RawScalar(text)) => match parse::bound(&text) {
-                Ok(()) => Ok(Some(text.trim().to_owned())),
-                Err(words) => Err(self.wrong(&key(name), &words)),
-            },
-            None => Ok(None),
-        };
-        if let Some(Err(error)) = raw.matches.as_deref().map(regex::Regex::new) {
-            let last = error.to_string().lines().last().unwrap_or_default().replace("error: ", "");
-            return Err(self.problem(&key("matches"), format!("`{}` is no regular expression: {last}", key("matches"))));
-        }
-        if raw.max_length.is_some_and(|length| length < 0) {
-            return Err(self.wrong(&key("max_length"), "is lower than 0"));
-        }
-        let rule = Rule {
-            column,
-            not_null: raw.not_null.unwrap_or(false),
-            not_empty: raw.not_empty.unwrap_or(false),
-            min: bound("min", raw.min)?,
-            max: bound("max", raw.max)?,
-            exclusive_min: bound("exclusive_min", raw.exclusive_min)?,
-            one_of: raw.one_of.map(|words| words.into_iter().map(|word| word.0).collect()),
-            matches: raw.matches,
-            max_length: raw.max_length.map(narrowed),
-        };
-        if rule.one_of.as_ref().is_some_and(Vec::is_empty) {
-            return Err(self.problem(&key("one_of"), "a rule with an empty `one_of` would accept nothing"));
-        }
-        Ok(rule)
     }
 
     fn logging(&mut self, raw: &RawLogging) -> Checked<Logging> {

@@ -290,3 +290,27 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_total_or_unique_column_that_cannot_be_is_located() {
+    let line = |lines: &str| {
+        let schema = "schema:\n  - {name: event_id, type: string}\n  - {name: total_amount, type: \"decimal(12,2)\"}\n";
+        let error = refused(&format!("validation:\n{lines}\n{schema}"));
+        let (_, line, _, key) = place(&error);
+        (line, key.map(str::to_owned), render(&error).lines().last().unwrap_or_default().trim().to_owned())
+    };
+    let found = line("  total: {total: total_amont, quantity: q, unit_price: p}");
+    assert_eq!((found.0, found.1.as_deref()), (Some(2), Some("validation.total.total")));
+    assert_eq!(found.2, "= did you mean `total_amount`?");
+    let found = line("  total: {total: total_amount, quantity: total_amount}");
+    assert_eq!((found.0, found.1.as_deref()), (Some(2), Some("validation.total")));
+    assert!(found.2.starts_with("= it needs total, quantity and unit_price"), "{}", found.2);
+    let found = line("  unique_column: event");
+    assert_eq!((found.0, found.1.as_deref()), (Some(2), Some("validation.unique_column")));
+    assert_eq!(found.2, "= did you mean `event_id`?");
+    let found = line("  unique_horizon: 10");
+    assert_eq!((found.0, found.1.as_deref()), (Some(2), Some("validation.unique_horizon")));
+    let found = line("  unique_column: event_id\n  unique_horizon: 0");
+    assert_eq!((found.0, found.1.as_deref()), (Some(3), Some("validation.unique_horizon")));
+    assert_eq!(found.2, "= give 1 to 100000000");
+}

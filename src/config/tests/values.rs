@@ -209,3 +209,15 @@ fn show_tells_where_each_value_came_from() {
     assert_eq!(settings.show(false).lines().count(), effective.len());
     assert!(settings.show(true).contains("# orders.yml:2\n"));
 }
+
+#[test]
+fn a_unique_column_has_a_horizon_of_a_million_unless_it_is_told_another() {
+    assert_eq!(load(ORDERS).validation.unique, None);
+    let unique =
+        |more: &str| load(&format!("validation: {{unique_column: event_id{more}}}\n")).validation.unique.unwrap();
+    assert_eq!((unique("").column.as_str(), unique("").horizon), ("event_id", 1_000_000));
+    assert_eq!(unique(", unique_horizon: 10").horizon, 10);
+    let shown =
+        load("validation: {total: {total: t, quantity: q, unit_price: p, discount_percentage: d}}\n").show(false);
+    assert!(shown.contains("= t = q × p × (1 − d / 100)"), "{shown}");
+}

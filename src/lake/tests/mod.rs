@@ -5,6 +5,7 @@ mod log;
 mod open;
 mod read;
 mod rebuild;
+mod recent;
 mod stops;
 
 use std::collections::BTreeMap;

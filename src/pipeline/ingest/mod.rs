@@ -10,6 +10,7 @@
 
 mod observe;
 mod positions;
+mod repeats;
 mod report;
 mod targets;
 mod writer;
@@ -109,12 +110,14 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     /// Creates a missing topic, founds the lake where there is none, and joins the group. Reads nothing yet.
     /// Blocks; a bounded run gives up on services that are away after `retry.start_timeout_sec`.
     pub fn open(parts: Parts<C, K, impl Lake + 'static>, options: Options, bounded: bool, stop: Stop) -> Result<Self> {
-        let Parts { consumer, mut cluster, lake, validator, clock } = parts;
+        let Parts { consumer, mut cluster, lake, mut validator, clock } = parts;
         let mut writer = Writer::spawn(lake)?;
         let backoff = || Backoff::new(&options.retry, bounded);
         let head = super::retry::until_ok(backoff(), &stop, || {
             positions::found_or_continue(&mut cluster, &mut writer, &options)
         })?;
+        // Before the group is joined: no partition waits for it.
+        repeats::take_in_log(&mut writer, &mut validator)?;
         let totals = DailyTotals::new(&validator.lake_schema());
         Ok(Ingest {
             reader: Reader::new(consumer),
@@ -405,6 +408,9 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         self.opened_at = None;
         self.cut_short = false;
         batch.ranges = self.reader.cut();
+        if let Some(recent) = self.validator.recent() {
+            recent.cut();
+        }
         batch.totals = self.totals.of(&batch.accepted)?;
         let Counts { input, accepted, rejected } = batch.counts;
         if input != accepted + rejected {
@@ -436,6 +442,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         self.open = MicroBatch::default();
         self.opened_at = None;
         self.cut_short = false;
+        self.forget_open_values();
     }
 
     /// Notes a commit, or goes back to the log after a lost race. True when it was a commit.
@@ -477,6 +484,6 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         if let Err(error) = self.reader.publish_offsets(&self.done.positions) {
             tracing::debug!(target: "foodstream::consumer", "group offsets were not published: {}", error.report());
         }
-        Ok(())
+        self.remember_commit(done.head.number)
     }
 }

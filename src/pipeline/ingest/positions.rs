@@ -118,6 +118,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         if let Some(head) = self.writer.head()? {
             self.head = head;
         }
+        self.remember_log_only()?;
         if partitions.is_empty() {
             return if seek { Ok(()) } else { self.reader.start(&[]) };
         }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
-use crate::lake::{Committed, Head, Lake, Staged};
+use crate::lake::{Committed, Head, Lake, RecentValues, Staged};
 use crate::model::{MicroBatch, PartitionOffset};
+use crate::validate::Recalled;
 
 /// What became of a submitted batch.
 #[derive(Debug)]
@@ -30,11 +31,13 @@ enum Request {
     Head,
     Found { topic: String, topic_id: String, starts: Vec<PartitionOffset> },
     Commit(Box<MicroBatch>),
+    Recall(RecentValues, Recalled),
 }
 
 enum Reply {
     Head(Result<Option<Head>>),
     Commit(Result<Outcome>),
+    Recall(Result<(Recalled, u64)>),
 }
 
 /// Handle on the lake's thread. One request is under way at a time; requests are answered in order.
@@ -67,6 +70,16 @@ impl Writer {
     pub fn found(&mut self, topic: &str, topic_id: &str, starts: Vec<PartitionOffset>) -> Result<Head> {
         let request = Request::Found { topic: topic.to_owned(), topic_id: topic_id.to_owned(), starts };
         self.ask(request)?.ok_or_else(|| Error::bug("the lake was founded and has no head"))
+    }
+
+    /// Fills `vessel` with accepted values, and says up to which commit. Only while nothing is in flight.
+    pub fn recall(&mut self, wanted: RecentValues, vessel: Recalled) -> Result<(Recalled, u64)> {
+        debug_assert!(!self.in_flight, "questions are asked between batches");
+        self.send(Request::Recall(wanted, vessel))?;
+        match self.replies.recv().map_err(|_| gone())? {
+            Reply::Recall(recalled) => recalled,
+            Reply::Head(_) | Reply::Commit(_) => Err(another()),
+        }
     }
 
     /// Hands a batch over; its outcome is to be taken before the next is handed over.
@@ -106,7 +119,7 @@ impl Writer {
         self.in_flight = false;
         match reply {
             Reply::Commit(outcome) => outcome,
-            Reply::Head(_) => Err(Error::bug("the lake's writer answered another question")),
+            Reply::Head(_) | Reply::Recall(_) => Err(another()),
         }
     }
 
@@ -115,7 +128,7 @@ impl Writer {
         self.send(request)?;
         match self.replies.recv().map_err(|_| gone())? {
             Reply::Head(head) => head,
-            Reply::Commit(_) => Err(Error::bug("the lake's writer answered another question")),
+            Reply::Commit(_) | Reply::Recall(_) => Err(another()),
         }
     }
 
@@ -139,6 +152,10 @@ fn gone() -> Error {
     Error::bug("the lake's writer ended early")
 }
 
+fn another() -> Error {
+    Error::bug("the lake's writer answered another question")
+}
+
 fn serve(mut lake: impl Lake, inbox: &Receiver<Request>, outbox: &SyncSender<Reply>) {
     let mut head = None;
     while let Ok(request) = inbox.recv() {
@@ -148,6 +165,10 @@ fn serve(mut lake: impl Lake, inbox: &Receiver<Request>, outbox: &SyncSender<Rep
                 Reply::Head(lake.found(&topic, &topic_id, &starts).map(|now| head.insert(now).clone()).map(Some))
             }
             Request::Commit(batch) => Reply::Commit(commit(&mut lake, &mut head, &batch)),
+            Request::Recall(wanted, mut vessel) => {
+                let seen = lake.recent_values(&wanted, &mut |number, values| vessel.see(number, values));
+                Reply::Recall(seen.map(|through| (vessel, through)))
+            }
         };
         if outbox.send(reply).is_err() {
             return;

@@ -3,6 +3,7 @@
 mod batches;
 mod bounded;
 mod faults;
+mod repeats;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ struct Bench {
     clock: Arc<ManualClock>,
     stop: Stop,
     options: Options,
+    validation: Validation,
     /// Wait asked for by each poll that brought nothing.
     waits: Arc<Mutex<Vec<Duration>>>,
 }
@@ -122,7 +124,8 @@ impl Bench {
             lake_path: "lake".into(),
         };
         let clock = Arc::new(ManualClock::new(DateTime::from_timestamp(1_763_546_400, 0).unwrap()));
-        Bench { broker, lake: MemoryLake::default(), clock, stop: Stop::new(), options, waits: Arc::default() }
+        let (lake, validation) = (MemoryLake::default(), Validation::default());
+        Bench { broker, lake, clock, stop: Stop::new(), options, validation, waits: Arc::default() }
     }
 
     fn with_limit(mut self, max_messages: u64) -> Self {
@@ -141,7 +144,8 @@ impl Bench {
             waits: self.waits.clone(),
         };
         let (clock, lake) = (self.clock.clone(), self.lake.clone());
-        let parts = Parts { consumer, cluster: self.broker.cluster(), lake, validator: validator(), clock };
+        let validator = validator(&self.validation);
+        let parts = Parts { consumer, cluster: self.broker.cluster(), lake, validator, clock };
         Ingest::open(parts, self.options.clone(), true, self.stop.clone())
     }
 
@@ -213,16 +217,8 @@ fn range(partition: i32, from: i64, to: i64) -> OffsetRange {
     OffsetRange { partition, from, to }
 }
 
-fn validator() -> Validator {
-    let validation = Validation {
-        allow_null_order_id: false,
-        allow_negative_amount: false,
-        allow_zero_amount: false,
-        check_status: true,
-        drop_invalid_rows: true,
-        rules: Vec::new(),
-    };
-    Validator::compile(&Schema::orders(), &validation, "created_at", chrono_tz::UTC, TOPIC).unwrap()
+fn validator(validation: &Validation) -> Validator {
+    Validator::compile(&Schema::orders(), validation, "created_at", chrono_tz::UTC, TOPIC).unwrap()
 }
 
 fn order(id: i64) -> String {

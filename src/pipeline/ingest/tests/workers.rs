@@ -101,7 +101,7 @@ fn two_workers_bring_each_message_once() {
             consumer: bench.broker.consumer(GROUP, TOPIC),
             cluster: bench.broker.cluster(),
             lake: bench.lake.clone(),
-            validator: validator(),
+            validator: validator(&bench.validation),
             clock: Arc::new(SystemClock) as Arc<dyn Clock>,
         };
         let mut options = bench.options.clone();

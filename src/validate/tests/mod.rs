@@ -1,3 +1,6 @@
+mod repeats;
+mod totals;
+
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Decimal128Type, Int32Type, Int64Type, TimestampMillisecondType};
 use chrono_tz::Tz;
@@ -8,14 +11,7 @@ use crate::error::Kind;
 use crate::model::{Column, DataType, Message};
 
 fn defaults() -> Validation {
-    Validation {
-        allow_null_order_id: false,
-        allow_negative_amount: false,
-        allow_zero_amount: false,
-        check_status: true,
-        drop_invalid_rows: true,
-        rules: Vec::new(),
-    }
+    Validation::default()
 }
 
 fn validator(validation: &Validation) -> Validator {
