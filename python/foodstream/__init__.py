@@ -15,6 +15,7 @@ The core is loaded with the first of its names, not with the package: ``foodstre
 a clone that has not been built yet, and importing the package costs nothing.
 """
 
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,9 +41,11 @@ if TYPE_CHECKING:
         read,
         verify_pipeline,
     )
+    from foodstream._ledger import BatchLedger
 
 __all__ = [
     "Batch",
+    "BatchLedger",
     "BrokerError",
     "Config",
     "ConfigError",
@@ -68,9 +71,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from foodstream import _core
-
-    value: object = getattr(_core, name)
+    home = importlib.import_module("foodstream._ledger" if name == "BatchLedger" else "foodstream._core")
+    value: object = getattr(home, name)
     globals()[name] = value  # the next look finds it without coming here
     return value
 

@@ -1,7 +1,7 @@
 """The Rust core, as Python sees it. Names meant for use are in ``foodstream``."""
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, final
@@ -173,13 +173,17 @@ class Batch:
     def rejected(self) -> Rows:
         """Rows that failed validation, with their reasons, their bytes and their position."""
     @property
+    def plan_id(self) -> str | None:
+        """The id under which ``for_each_batch`` hands these offsets out, each time; None in a loop."""
+    @property
     def offsets(self) -> dict[int, tuple[int, int]]:
         """Partition to (from, to), ``to`` not included."""
     def commit(self) -> bool:
         """Write files, quarantine and offsets to the lake in one commit.
 
         False if another worker of the group took the partitions meanwhile: the messages come again, to that one.
-        Raises ``LakeError``, and ``FoodstreamError`` for a batch that is no longer the current one.
+        Raises ``LakeError``, and ``FoodstreamError`` for a batch that is no longer the current one and inside
+        ``for_each_batch``, which commits by itself.
         """
     def __len__(self) -> int: ...
 
@@ -216,6 +220,32 @@ class Consumer:
 
         ``once`` is another word for ``available_now``; ``timeout`` is in seconds. Raises ``BrokerError``,
         ``LakeError``, ``SchemaError``, ``DataLossError``.
+        """
+    def for_each_batch(
+        self,
+        fn: Callable[[Batch, str], object],
+        *,
+        available_now: bool = False,
+        once: bool = False,
+        max_batches: int | None = None,
+        timeout: float | None = None,
+    ) -> LakeProgress:
+        """Call fn(batch, batch_id) for each micro-batch, then commit it to the lake.
+
+        ``batch_id`` is a uuid. It is written down together with the batch's offsets before the function is called, and
+        until the batch is in the lake its offsets are handed out with this id and these rows only: after an exception,
+        a kill, or in another worker that took the partitions over. (The order of rows among partitions may differ;
+        ``batch.id``, the commit's number, may too.) So a function that keeps the ids it has applied, in the same
+        transaction as what it writes, acts exactly once: see ``BatchLedger``. Without that it acts at least once.
+
+        The function runs in this thread. Its exception, also ``KeyboardInterrupt``, is raised as it is and leaves the
+        batch uncommitted; the next call begins with that batch. ``stop()`` lets the running function end and commits
+        its batch; what was gathered for the next one is read again. When ``timeout`` (in seconds) is over, the open
+        batch is handed out first. A function that takes longer than ``max.poll.interval.ms`` loses its partitions to
+        another worker, who begins with the same batch.
+
+        Two things end the promise for a batch that was begun: committing its offsets by ``run`` or a loop, which
+        warns, and changing the columns or rules in between. Raises as ``run`` does.
         """
     def stop(self) -> None:
         """End the run or the loop in another thread after its commit; nothing if there is none."""

@@ -161,6 +161,11 @@ impl<C: GroupConsumer> Reader<C> {
         self.places.values().any(|place| place.next > place.from)
     }
 
+    /// The next batch begins where these ranges end, in each partition of them that is assigned.
+    pub fn follows(&self, ranges: &[OffsetRange]) -> bool {
+        ranges.iter().all(|range| self.places.get(&range.partition).is_none_or(|place| place.from == range.to))
+    }
+
     pub fn assigned(&self) -> Vec<i32> {
         self.places.keys().copied().collect()
     }

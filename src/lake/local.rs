@@ -19,14 +19,14 @@ use super::commit_log::{Log, SNAPSHOT_EVERY, TEMPORARY};
 use super::durable::Dir;
 use super::identity;
 use super::layout::{self, PLANS, SNAPSHOTS, Survey};
-use super::plan::{self, Plan};
+use super::plan::{self, Plan, Plans};
 use super::probe;
 use super::publish::{self, Roots};
 use super::record::{FileEntry, Pin, Record, Running, VERSION};
 use super::stage::{Format, Stager};
 use super::staging::Staging;
 use super::state::{State, continues};
-use super::{Committed, Head, Lake, RecentValues, Staged, StagedFile, recent};
+use super::{Committed, Head, Lake, Planned, RecentValues, Staged, StagedFile, recent};
 use crate::clock::Clock;
 use crate::config;
 use crate::error::{Error, Kind, Result};
@@ -92,8 +92,6 @@ pub struct LocalLake {
     published: Option<u64>,
     /// The last record that a snapshot covers, or that we started from.
     folded: u64,
-    /// Plans written or found by this instance.
-    plans: Vec<Plan>,
     /// An error left files or folders in a state that only a new start may judge.
     broken: bool,
 }
@@ -125,7 +123,7 @@ impl LocalLake {
         let pin = options.pin();
         let lake_format = Format::new(options.lake_schema.clone(), settings)?;
         let quarantine_format = Format::new(options.quarantine_schema.clone(), settings)?;
-        let (state, published, folded, plans, broken) = (None, None, 0, Vec::new(), false);
+        let (state, published, folded, broken) = (None, None, 0, false);
         let mut lake = LocalLake {
             options,
             pin,
@@ -138,7 +136,6 @@ impl LocalLake {
             state,
             published,
             folded,
-            plans,
             broken,
         };
         lake.recover(&owner, &lake_files, &quarantine_files)?;
@@ -248,28 +245,6 @@ impl LocalLake {
         outcome
     }
 
-    /// Makes ranges durable as a plan before their rows are handed to a function (protocol C5). A batch with
-    /// exactly these ranges will carry the plan's id, also after a crash.
-    pub fn write_plan(&mut self, ranges: &[OffsetRange]) -> Result<Plan> {
-        self.usable()?;
-        self.refresh()?;
-        let state = self.founded()?;
-        let written = plan::write(self.log.checkpoint(), self.staging.writer(), &state.lake, &state.head, ranges);
-        let plan = self.breaking(written)?;
-        self.plans.push(plan.clone());
-        Ok(plan)
-    }
-
-    /// The plans that start at the log's positions; one that another commit has overtaken is dropped. With
-    /// several workers the caller replays those of its own partitions.
-    pub fn pending_plans(&mut self) -> Result<Vec<Plan>> {
-        self.usable()?;
-        self.refresh()?;
-        let Some(state) = &self.state else { return Ok(Vec::new()) };
-        self.plans = plan::pending(self.log.checkpoint(), &state.lake, &state.head)?;
-        Ok(self.plans.clone())
-    }
-
     /// The pipeline's folders and log by uuid, as every file's footer repeats it. `None` before commit 0.
     pub fn lake_uuid(&self) -> Option<&str> {
         self.state.as_ref().map(|state| state.lake.as_str())
@@ -374,9 +349,7 @@ impl LocalLake {
         publish::publish(self.roots(), &self.founded()?.last)?;
         self.published = Some(number);
         reach(failpoints::LAKE_PUBLISHED)?;
-        if let Some(index) = self.plans.iter().position(|plan| plan.id == staged.batch) {
-            plan::remove(self.log.checkpoint(), &self.plans.swap_remove(index).id);
-        }
+        plan::remove(self.log.checkpoint(), &staged.batch);
         self.fold();
         Ok(Committed::Done(self.founded()?.head.clone()))
     }
@@ -416,6 +389,29 @@ impl Lake for LocalLake {
         Ok(self.founded()?.head.clone())
     }
 
+    fn plan(&mut self, ranges: &[OffsetRange]) -> Result<Planned> {
+        self.usable()?;
+        let plans = Plans::find_or_make(self.log.checkpoint())?;
+        self.refresh()?;
+        let state = self.founded()?;
+        if !continues(&state.head, ranges) {
+            return Ok(Planned::Lost(state.head.clone()));
+        }
+        let mut pending = plans.pending(&state.lake, &state.head)?.into_iter();
+        if let Some(plan) = pending.find(|plan| plan.touches(ranges.iter().map(|range| range.partition))) {
+            return Ok(Planned::Taken(plan));
+        }
+        let written = plans.write(self.staging.writer(), &state.lake, &state.head, ranges);
+        self.breaking(written).map(Planned::Done)
+    }
+
+    fn plans(&mut self) -> Result<Vec<Plan>> {
+        self.usable()?;
+        let Some(plans) = Plans::find(self.log.checkpoint())? else { return Ok(Vec::new()) };
+        self.refresh()?;
+        self.state.as_ref().map_or_else(|| Ok(Vec::new()), |state| plans.pending(&state.lake, &state.head))
+    }
+
     fn stage(&mut self, batch: &MicroBatch) -> Result<Staged> {
         self.usable()?;
         let state = self.founded()?;
@@ -428,7 +424,7 @@ impl Lake for LocalLake {
             topic: &state.topic,
             topic_id: &state.head.topic_id,
             ingest_date: self.options.clock.now().date_naive(),
-            batch_id: self.plans.iter().find(|plan| plan.ranges == batch.ranges).map(|plan| plan.id.clone()),
+            batch_id: batch.plan.clone(),
         };
         let staged = stager.stage(batch);
         // A batch that does not add up has written nothing.

@@ -1,12 +1,11 @@
 //! A lake in memory: a double of the contract for the tests of what stands above, with other workers played by hand.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 
-use super::{Committed, Head, Lake, RecentValues, Staged, StagedFile};
+use super::{Committed, Head, Lake, Plan, Planned, RecentValues, Staged, StagedFile};
 use crate::error::{Error, Result};
 use crate::model::{Counts, MicroBatch, OffsetRange, PartitionOffset, Totals};
 
@@ -20,7 +19,9 @@ type Hook = Box<dyn FnOnce(&MemoryLake) + Send>;
 struct State {
     head: Option<Head>,
     commits: Vec<MicroBatch>,
-    staged: BTreeMap<String, MicroBatch>,
+    /// By batch id: two workers may have staged the batch of one plan.
+    staged: Vec<(String, MicroBatch)>,
+    plans: Vec<Plan>,
     before_commit: Option<Hook>,
     failure: Option<Error>,
     lost_answer: Option<Error>,
@@ -76,12 +77,27 @@ impl MemoryLake {
         self.lock().apply(batch).expect("the batch adds up");
     }
 
+    /// Plans that are not committed, overtaken ones too if nobody has looked since.
+    pub fn plans_left(&self) -> Vec<Plan> {
+        self.lock().plans.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("no holder of this lock panics")
     }
 }
 
 impl State {
+    fn take_staged(&mut self, id: &str) -> Option<MicroBatch> {
+        let at = self.staged.iter().position(|(staged, _)| staged == id)?;
+        Some(self.staged.swap_remove(at).1)
+    }
+
+    fn drop_overtaken_plans(&mut self) {
+        let Some(head) = &self.head else { return };
+        self.plans.retain(|plan| begins(head, &plan.ranges));
+    }
+
     fn apply(&mut self, batch: MicroBatch) -> Result<Head> {
         let head = self.head.as_mut().ok_or_else(|| Error::bug("the lake has not been founded"))?;
         head.totals.add(&batch.totals)?;
@@ -116,8 +132,30 @@ impl Lake for MemoryLake {
         Ok(founded.clone())
     }
 
+    fn plan(&mut self, ranges: &[OffsetRange]) -> Result<Planned> {
+        let mut state = self.lock();
+        state.drop_overtaken_plans();
+        let head = state.head.as_ref().ok_or_else(|| Error::bug("the lake has not been founded"))?;
+        if !begins(head, ranges) {
+            return Ok(Planned::Lost(head.clone()));
+        }
+        let taken = state.plans.iter().find(|plan| plan.touches(ranges.iter().map(|range| range.partition)));
+        if let Some(taken) = taken {
+            return Ok(Planned::Taken(taken.clone()));
+        }
+        let plan = Plan { id: uuid::Uuid::new_v4().to_string(), ranges: ranges.to_vec() };
+        state.plans.push(plan.clone());
+        Ok(Planned::Done(plan))
+    }
+
+    fn plans(&mut self) -> Result<Vec<Plan>> {
+        let mut state = self.lock();
+        state.drop_overtaken_plans();
+        Ok(state.plans.clone())
+    }
+
     fn stage(&mut self, batch: &MicroBatch) -> Result<Staged> {
-        let id = uuid::Uuid::new_v4().to_string();
+        let id = batch.plan.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let files = batch.accepted.iter().map(|dated| StagedFile {
             staged_name: id.clone(),
             final_name: format!("date={}/part-{id}.parquet", dated.date),
@@ -134,7 +172,7 @@ impl Lake for MemoryLake {
             totals: batch.totals.clone(),
             files: files.collect(),
         };
-        self.lock().staged.insert(id, batch.clone());
+        self.lock().staged.push((id, batch.clone()));
         Ok(staged)
     }
 
@@ -151,7 +189,8 @@ impl Lake for MemoryLake {
         if head.number != against.number || !begins(&head, &staged.ranges) {
             return Ok(Committed::Lost(head));
         }
-        let batch = state.staged.remove(&staged.batch).ok_or_else(|| Error::bug("committed without being staged"))?;
+        let batch = state.take_staged(&staged.batch).ok_or_else(|| Error::bug("committed without being staged"))?;
+        state.plans.retain(|plan| plan.id != staged.batch);
         let head = state.apply(batch)?;
         state.lost_answer.take().map_or(Ok(Committed::Done(head)), Err)
     }
@@ -182,7 +221,7 @@ impl Lake for MemoryLake {
     }
 
     fn discard(&mut self, staged: Staged) -> Result<()> {
-        self.lock().staged.remove(&staged.batch);
+        self.lock().take_staged(&staged.batch);
         Ok(())
     }
 }

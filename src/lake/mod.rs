@@ -109,6 +109,17 @@ pub struct RecentValues {
     pub at_least: u64,
 }
 
+/// What became of ranges that were to be planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Planned {
+    /// Durable. Until these offsets are committed, nobody gets another plan for them.
+    Done(Plan),
+    /// This plan, which shares a partition with the ranges, starts at the log's positions and comes first.
+    Taken(Plan),
+    /// The ranges do not start where the log ends.
+    Lost(Head),
+}
+
 /// Where micro-batches become durable.
 ///
 /// # Contract
@@ -117,6 +128,9 @@ pub struct RecentValues {
 /// - **Once.** A batch is committed only against a head whose positions equal the `from` of its ranges
 ///   (partitions the head does not know count as equal).
 /// - **Durable before acknowledged.** `Done` means that a power cut keeps it.
+/// - **Planned once.** Among plans that start at the log's positions no two share a partition, whoever wrote them,
+///   and none is forgotten before its positions have moved. So as long as all batches of an offset are planned,
+///   it is handed out in one batch only, under one id, however often (protocol C5).
 /// - **Several writers** share one log; the number is the fence. A loser learns the new head and decides.
 /// - **Errors end the instance.** After an error that is not `Kind::Bug`, or once a commit has begun, drop it and
 ///   open the lake again: the log then says whether the commit happened. A sync is never tried twice.
@@ -126,6 +140,11 @@ pub trait Lake: Send {
     fn head(&mut self) -> Result<Option<Head>>;
     /// Commit 0: lake uuid, topic, schema and starting positions. Losing the race to found returns the other's head.
     fn found(&mut self, topic: &str, topic_id: &str, starts: &[PartitionOffset]) -> Result<Head>;
+    /// Makes ranges durable, with a fresh id, before anybody acts on their rows. A batch that carries the id as its
+    /// `plan` is committed under it; its ranges and rows must be the plan's.
+    fn plan(&mut self, ranges: &[OffsetRange]) -> Result<Planned>;
+    /// The plans that start at the log's positions, also those of other workers; overtaken ones are dropped.
+    fn plans(&mut self) -> Result<Vec<Plan>>;
     /// Writes and syncs the batch's files under staging.
     fn stage(&mut self, batch: &MicroBatch) -> Result<Staged>;
     /// Makes a staged batch part of the lake as commit `against.number + 1`.

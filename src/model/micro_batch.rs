@@ -132,6 +132,8 @@ pub struct MicroBatch {
     /// Offsets inside the ranges that the broker had deleted before they were read; only with
     /// `failOnDataLoss: false`, and recorded in the commit.
     pub lost: Vec<OffsetRange>,
+    /// Id of the durable plan that has exactly these ranges, if somebody acts on the rows before the commit.
+    pub plan: Option<String>,
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ingest::{Bounds, Ingest, Targets};
+use super::ingest::{Bounds, Each, Ingest, Targets};
+use super::progress::Ingested;
 use crate::broker::{Cluster, GroupConsumer};
 use crate::error::Result;
 use crate::model::MicroBatch;
@@ -17,6 +18,8 @@ pub struct Batches<C: GroupConsumer, K: Cluster> {
     targets: Option<Option<Targets>>,
     /// The batch in the caller's hands and its serial number.
     current: Option<(u64, MicroBatch)>,
+    /// The call of a function for each batch, while it lasts.
+    each: Option<Each>,
 }
 
 /// Unique in the process: a batch that outlived its session must not pass for one of the next.
@@ -33,7 +36,7 @@ pub struct Handed {
 
 impl<C: GroupConsumer, K: Cluster> Batches<C, K> {
     pub fn new(ingest: Ingest<C, K>) -> Self {
-        Batches { ingest, targets: None, current: None }
+        Batches { ingest, targets: None, current: None, each: None }
     }
 
     /// Commits the current batch and gathers the next; `None` at the end offsets or after a stop.
@@ -45,10 +48,48 @@ impl<C: GroupConsumer, K: Cluster> Batches<C, K> {
         };
         let next = self.ingest.next_batch(targets.as_ref(), None);
         self.targets = Some(targets);
-        let Some(batch) = next? else { return Ok(None) };
+        Ok(next?.map(|batch| self.hand(batch)))
+    }
+
+    fn hand(&mut self, batch: MicroBatch) -> Handed {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         self.current = Some((serial, batch.clone()));
-        Ok(Some(Handed { serial, id: self.ingest.head().number + 1, batch }))
+        Handed { serial, id: self.ingest.head().number + 1, batch }
+    }
+
+    /// Calls the function with each batch before its commit (protocol C5).
+    ///
+    /// The batch is planned: it has an id in `batch.plan`, and whatever becomes of this process, its offsets are
+    /// handed out with this id and these rows only, until they are in the lake. An error of the function leaves the
+    /// batch uncommitted and is returned; the next call begins with it.
+    pub fn for_each(&mut self, bounds: Bounds, mut function: impl FnMut(&Handed) -> Result<()>) -> Result<Ingested> {
+        self.begin_each(bounds)?;
+        while let Some(handed) = self.next_each()? {
+            function(&handed)?;
+            self.commit(handed.serial)?;
+        }
+        Ok(self.end_each())
+    }
+
+    /// [`Batches::for_each`] for a caller that has to leave this object between two steps: `begin_each`, then
+    /// `next_each` and `commit` by turns, then `end_each`.
+    pub fn begin_each(&mut self, bounds: Bounds) -> Result<()> {
+        self.restart()?;
+        self.each = Some(self.ingest.begin_each(bounds)?);
+        Ok(())
+    }
+
+    /// The next planned batch; one that was handed out before and not committed is given up and comes again.
+    /// `None` at the bounds or after a stop.
+    pub fn next_each(&mut self) -> Result<Option<Handed>> {
+        self.current = None;
+        let Some(each) = &self.each else { return Ok(None) };
+        Ok(self.ingest.next_each(each)?.map(|batch| self.hand(batch)))
+    }
+
+    /// What the call has done.
+    pub fn end_each(&mut self) -> Ingested {
+        self.each.take().map(|each| self.ingest.done_in(&each)).unwrap_or_default()
     }
 
     /// Commits the batch with this serial number. `None`: it is no longer the current one. False: another worker

@@ -51,23 +51,35 @@ impl<S> Slot<S> {
         if control.stop.is_requested() {
             control.stop = Stop::new();
         } else if control.running.is_some() {
-            return Err(Error::config("this is at work in another thread; stop() ends that"));
+            return Err(Error::config("this is at work in another thread, or called this itself; stop() ends that"));
         }
         control.calls += 1;
         control.running = Some(control.calls);
         Ok(Call { number: control.calls, stop: control.stop.clone() })
     }
 
-    /// Waits for an earlier call that is still ending, then works with the session, opening it where there is none.
-    /// A panic becomes an error.
+    /// All of a call: one step, and its end.
     pub fn work<R>(
         &self,
         call: &Call,
         open: impl FnOnce(&Stop) -> Result<S>,
         work: impl FnOnce(&mut S) -> Result<R>,
     ) -> Result<R> {
+        let result = self.step(call, open, work);
+        self.end(call);
+        result
+    }
+
+    /// Waits for an earlier call that is still ending, then works with the session, opening it where there is none.
+    /// A stop does not take the session away between two steps of a call; an error does. A panic becomes an error.
+    pub fn step<R>(
+        &self,
+        call: &Call,
+        open: impl FnOnce(&Stop) -> Result<S>,
+        work: impl FnOnce(&mut S) -> Result<R>,
+    ) -> Result<R> {
         let mut held = lock(&self.session);
-        if held.as_ref().is_some_and(|(stop, _)| stop.is_requested()) {
+        if held.as_ref().is_some_and(|(stop, _)| stop.is_requested() && !stop.is(&call.stop)) {
             *held = None;
         }
         let result = caught(|| {
@@ -77,12 +89,22 @@ impl<S> Slot<S> {
             };
             work(session)
         });
-        if result.is_err() || call.stop.is_requested() {
+        if result.is_err() {
             *held = None;
+        }
+        result
+    }
+
+    /// The call is over: another may begin. Drops a session that was asked to stop.
+    pub fn end(&self, call: &Call) {
+        if call.stop.is_requested() {
+            let mut held = lock(&self.session);
+            if held.as_ref().is_some_and(|(stop, _)| stop.is(&call.stop)) {
+                *held = None;
+            }
         }
         let mut control = lock(&self.control);
         control.running = control.running.filter(|&number| number != call.number);
-        result
     }
 
     /// Ends the call under way at its next safe point; nothing if there is none.
@@ -187,6 +209,32 @@ mod tests {
         let panicked: Result<()> = slot.work(&call, |_| Ok(0), |_| panic!("index out of bounds"));
         assert!(panicked.unwrap_err().to_string().contains("index out of bounds"));
         assert_eq!(add(&slot, 1).unwrap(), 11);
+    }
+
+    #[test]
+    fn a_stop_between_two_steps_leaves_the_session_to_the_call_and_no_further() {
+        let slot = Slot::default();
+        let call = slot.begin().unwrap();
+        let step = || slot.step(&call, |_| Ok(10), |session| Ok(std::mem::replace(session, 20)));
+        assert_eq!(step().unwrap(), 10);
+        assert_eq!((slot.state(), slot.begin().unwrap_err().kind()), ("running", Kind::Config));
+        slot.stop();
+        assert_eq!((step().unwrap(), slot.state()), (20, "stopping"));
+        slot.end(&call);
+        assert_eq!((slot.state(), add(&slot, 1).unwrap()), ("idle", 11));
+    }
+
+    #[test]
+    fn a_call_that_ends_late_takes_nothing_from_the_next() {
+        let slot = Slot::default();
+        let late = slot.begin().unwrap();
+        slot.step(&late, |_| Ok(10), |_| Ok(())).unwrap();
+        slot.stop();
+        let next = slot.begin().unwrap();
+        slot.step(&next, |_| Ok(30), |_| Ok(())).unwrap();
+        slot.end(&late);
+        assert_eq!(slot.state(), "running");
+        assert_eq!(slot.work(&next, |_| Ok(0), |session| Ok(*session)).unwrap(), 30);
     }
 
     #[test]

@@ -30,6 +30,11 @@ impl Stop {
         self.token.is_cancelled()
     }
 
+    /// Whether both are clones of one stop.
+    pub fn is(&self, other: &Stop) -> bool {
+        Arc::ptr_eq(&self.gate, &other.gate)
+    }
+
     /// An error of kind `Interrupted` once the stop was requested.
     pub fn check(&self) -> Result<()> {
         if self.is_requested() { Err(Error::interrupted()) } else { Ok(()) }

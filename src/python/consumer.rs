@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::arrow::Rows;
-use super::handle::Handle;
+use super::handle::{Handle, Steps};
 use super::progress::LakeProgress;
 use super::{convert, errors};
 use crate::broker::kafka::{KafkaCluster, KafkaGroupConsumer};
@@ -40,6 +41,58 @@ impl Consumer {
             Ok((Batches::new(ingest), reports))
         }
     }
+}
+
+impl Consumer {
+    /// The function is called in the caller's own thread, between two steps of Rust's.
+    fn each(
+        &self,
+        py: Python<'_>,
+        steps: &Steps<'_, Session>,
+        function: &Bound<'_, PyAny>,
+        bounds: Bounds,
+    ) -> PyResult<Ingested> {
+        let open = self.opener(bounds.available_now || bounds.timeout.is_some());
+        let begun = steps.open(py, open, move |session| {
+            session.begin_each(bounds)?;
+            Ok((session.ingest.lake_schema(), session.ingest.quarantine_schema()))
+        })?;
+        let Some((lake, quarantine)) = errors::or_stopped(py, begun.map(Some), None)? else {
+            return Ok(Ingested::default());
+        };
+        loop {
+            let next = steps.step(py, Batches::next_each)?;
+            let Some(handed) = errors::or_stopped(py, next, None)? else { break };
+            if steps.is_stopping() {
+                break;
+            }
+            let (serial, id) = (handed.serial, handed.batch.plan.clone());
+            let (lake, quarantine) = (lake.clone(), quarantine.clone());
+            function.call1((Batch { handed, lake, quarantine, handle: self.handle.clone() }, &id))?;
+            let committed = steps.step(py, move |session| session.commit(serial))?;
+            if errors::or_stopped(py, committed, None)?.is_none() {
+                let id = id.unwrap_or_default();
+                let words =
+                    format!("Consumer: closed while its function ran; batch {id} is not committed and comes again");
+                return Err(errors::misuse(py, words));
+            }
+        }
+        let done = steps.step(py, |session| Ok(session.end_each()))?;
+        errors::or_stopped(py, done, Ingested::default())
+    }
+}
+
+/// What cannot work for a batch is refused before the first.
+fn refuse_unfit(function: &Bound<'_, PyAny>) -> PyResult<()> {
+    if !function.is_callable() {
+        let kind = function.get_type().name()?.to_string();
+        return Err(PyTypeError::new_err(format!("fn must be callable as fn(batch, batch_id), not {kind}")));
+    }
+    let inspect = function.py().import("inspect")?;
+    if inspect.call_method1("iscoroutinefunction", (function,))?.is_truthy()? {
+        return Err(PyTypeError::new_err("fn must not be async: its batch is committed when it returns"));
+    }
+    Ok(())
 }
 
 #[pymethods]
@@ -77,6 +130,25 @@ impl Consumer {
         };
         let done = self.handle.call(py, self.opener(available_now || timeout.is_some()), work)?;
         errors::or_stopped(py, done, Ingested::default()).map(LakeProgress::from)
+    }
+
+    /// Call fn(batch, batch_id) for each micro-batch, then commit it to the lake.
+    #[pyo3(signature = (r#fn, *, available_now=false, once=false, max_batches=None, timeout=None))]
+    fn for_each_batch(
+        &self,
+        py: Python<'_>,
+        r#fn: &Bound<'_, PyAny>,
+        available_now: bool,
+        once: bool,
+        max_batches: Option<u64>,
+        timeout: Option<f64>,
+    ) -> PyResult<LakeProgress> {
+        refuse_unfit(r#fn)?;
+        let timeout = timeout.map(|value| convert::seconds("timeout", value)).transpose()?;
+        let available_now = available_now || once || self.available_now;
+        let steps = self.handle.steps(py)?;
+        let done = self.each(py, &steps, r#fn, Bounds { available_now, max_batches, timeout });
+        steps.finish(py, done).map(LakeProgress::from)
     }
 
     /// A new loop begins at the lake's positions: what an earlier one left uncommitted comes again.
@@ -176,8 +248,18 @@ impl Batch {
         self.handed.batch.ranges.iter().map(|range| (range.partition, (range.from, range.to))).collect()
     }
 
+    /// The id under which `for_each_batch` hands these offsets out, each time; None in a loop.
+    #[getter]
+    fn plan_id(&self) -> Option<&str> {
+        self.handed.batch.plan.as_deref()
+    }
+
     /// Write files, quarantine and offsets to the lake in one commit.
     fn commit(&self, py: Python<'_>) -> PyResult<bool> {
+        if self.handed.batch.plan.is_some() {
+            let words = "for_each_batch commits a batch when its function returns; commit() is for loops".to_owned();
+            return Err(errors::misuse(py, words));
+        }
         let serial = self.handed.serial;
         // A consumer without a session has no open batch either.
         let open = |_: &Settings, _: &Stop| Err(Error::interrupted());

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::{convert, errors, wait};
 use crate::cli::runtime;
 use crate::config::Settings;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pipeline::Stop;
 use crate::pipeline::progress::Reports;
-use crate::pipeline::session::Slot;
+use crate::pipeline::session::{Call, Slot};
 
 pub struct Handle<S: Send + 'static> {
     name: &'static str,
@@ -34,15 +34,32 @@ impl<S: Send + 'static> Handle<S> {
         open: impl FnOnce(&Settings, &Stop) -> Result<(S, Reports)> + Send + 'static,
         work: impl FnOnce(&mut S) -> Result<R> + Send + 'static,
     ) -> PyResult<Result<R>> {
+        let call = self.begin(py)?;
+        let (slot, open) = (self.slot.clone(), self.opener(open));
+        wait::for_work(py, &call.stop.clone(), move || slot.work(&call, open, work))
+    }
+
+    /// Begins a call that comes back to Python between its steps.
+    pub fn steps(&self, py: Python<'_>) -> PyResult<Steps<'_, S>> {
+        Ok(Steps { handle: self, call: Arc::new(self.begin(py)?) })
+    }
+
+    fn begin(&self, py: Python<'_>) -> PyResult<Call> {
         wait::refuse_if_forked()?;
-        let call = self.slot.begin().map_err(|refusal| errors::misuse(py, format!("{}: {refusal}", self.name)))?;
-        let (slot, settings, reports) = (self.slot.clone(), self.settings.clone(), self.reports.clone());
-        let open = move |stop: &Stop| {
+        self.slot.begin().map_err(|refusal| errors::misuse(py, format!("{}: {refusal}", self.name)))
+    }
+
+    /// Opens a session with its reports.
+    fn opener(
+        &self,
+        open: impl FnOnce(&Settings, &Stop) -> Result<(S, Reports)> + Send + 'static,
+    ) -> impl FnOnce(&Stop) -> Result<S> + Send + 'static {
+        let (settings, reports) = (self.settings.clone(), self.reports.clone());
+        move |stop: &Stop| {
             let (session, its_reports) = open(&settings, stop)?;
             *reports.lock().unwrap_or_else(PoisonError::into_inner) = its_reports;
             Ok(session)
-        };
-        wait::for_work(py, &call.stop.clone(), move || slot.work(&call, open, work))
+        }
     }
 
     pub fn stop(&self) {
@@ -80,6 +97,53 @@ impl<S: Send + 'static> Handle<S> {
 
     pub fn repr(&self) -> String {
         format!("{}({}, {})", self.name, convert::summary(&self.settings), self.slot.state())
+    }
+}
+
+/// A call of several steps. Until it is finished nothing else begins over the handle.
+pub struct Steps<'a, S: Send + 'static> {
+    handle: &'a Handle<S>,
+    call: Arc<Call>,
+}
+
+impl<S: Send + 'static> Steps<'_, S> {
+    pub fn open<R: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        open: impl FnOnce(&Settings, &Stop) -> Result<(S, Reports)> + Send + 'static,
+        work: impl FnOnce(&mut S) -> Result<R> + Send + 'static,
+    ) -> PyResult<Result<R>> {
+        let (slot, call, open) = (self.handle.slot.clone(), self.call.clone(), self.handle.opener(open));
+        wait::for_work(py, &self.call.stop, move || slot.step(&call, open, work))
+    }
+
+    /// A step with the session that `open` left: `Interrupted` where it was closed meanwhile.
+    pub fn step<R: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut S) -> Result<R> + Send + 'static,
+    ) -> PyResult<Result<R>> {
+        let (slot, call) = (self.handle.slot.clone(), self.call.clone());
+        wait::for_work(py, &self.call.stop, move || slot.step(&call, |_| Err(Error::interrupted()), work))
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.call.stop.is_requested()
+    }
+
+    /// Ends the call. What a stop has to close is waited for, unless it was a Ctrl-C that is on its way up.
+    pub fn finish<R>(self, py: Python<'_>, result: PyResult<R>) -> PyResult<R> {
+        let (slot, call) = (self.handle.slot.clone(), self.call.clone());
+        if result.is_err() && call.stop.is_requested() {
+            let runtime = runtime::shared().map_err(|error| errors::raise(py, &error))?;
+            runtime.spawn_blocking(move || slot.end(&call));
+            return result;
+        }
+        let ended = wait::for_result(py, &Stop::new(), move || {
+            slot.end(&call);
+            Ok(())
+        });
+        result.and_then(|value| ended.map(|()| value))
     }
 }
 

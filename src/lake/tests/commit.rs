@@ -180,26 +180,3 @@ fn files_are_cut_at_max_rows() {
     assert_eq!(sizes, [5, 5, 20, 20, 20, 20]);
     assert_eq!(ids(&reader), ids_of(0, 0, 100));
 }
-
-#[test]
-fn a_plan_is_replayed_with_its_id_and_dropped_when_overtaken() {
-    let place = Place::new();
-    let (mut lake, _) = place.founded();
-    let ranges = batch(0, 0, 100).ranges;
-    let plan = lake.write_plan(&ranges).unwrap();
-    drop(lake);
-    let mut lake = place.open();
-    assert_eq!(lake.pending_plans().unwrap(), std::slice::from_ref(&plan));
-    let staged = lake.stage(&batch(0, 0, 100)).unwrap();
-    assert_eq!(staged.batch, plan.id);
-    let head = lake.head().unwrap().unwrap();
-    assert!(matches!(lake.commit(&staged, &head).unwrap(), Committed::Done(_)));
-    assert_eq!(place.report().log.commits[1].batch, plan.id);
-    assert!(lake.pending_plans().unwrap().is_empty());
-
-    let overtaken = lake.write_plan(&[OffsetRange { partition: 0, from: 100, to: 200 }]).unwrap();
-    let mut other = place.open();
-    commit(&mut other, &batch(0, 100, 150));
-    assert!(lake.pending_plans().unwrap().is_empty());
-    assert!(!place.path("checkpoint/plans").join(format!("{}.json", overtaken.id)).exists());
-}

@@ -3,6 +3,7 @@
 mod commit;
 mod log;
 mod open;
+mod plan;
 mod read;
 mod rebuild;
 mod recent;

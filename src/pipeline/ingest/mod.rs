@@ -8,6 +8,7 @@
 //! Positions come from the commit log alone (protocols C1); the group's offsets follow for lag tools. An open
 //! batch is dropped, never half committed, when partitions move. Below: `consume`, `validate`, `lake`.
 
+mod for_each;
 mod observe;
 mod positions;
 mod repeats;
@@ -29,13 +30,14 @@ use crate::clock::Clock;
 use crate::config;
 use crate::consume::{Limits, Reader, Step};
 use crate::error::{Error, Kind, Result};
-use crate::lake::{Head, Lake};
-use crate::model::{Counts, MessageBatch, MicroBatch};
+use crate::lake::{Head, Lake, Plan};
+use crate::model::{Counts, MessageBatch, MicroBatch, OffsetRange};
 use crate::validate::Validator;
 
 use super::progress::{Ingested, Reports};
 use super::retry::Backoff;
 use super::shutdown::Stop;
+pub use for_each::Each;
 pub use observe::{Observed, Observer};
 pub use targets::Targets;
 use targets::Watch;
@@ -92,6 +94,10 @@ pub struct Ingest<C, K> {
     backoff: Backoff,
     /// A batch was handed out or lost by an error: reading goes back to the log's positions first.
     astray: bool,
+    /// A function acts on each batch before its commit: every batch has a plan.
+    each: bool,
+    /// A plan of our partitions that starts at the log's positions: it comes before anything is gathered.
+    due: Option<Plan>,
     done: Ingested,
     unknown_keys: u64,
     observer: Option<Observer>,
@@ -128,6 +134,8 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             bounded,
             backoff: backoff(),
             astray: false,
+            each: false,
+            due: None,
             stop,
             clock,
             reports: Reports::default(),
@@ -184,8 +192,12 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         self.astray |= result.is_err() || settled.is_err();
         result?;
         settled?;
+        Ok(self.done_since(&before, begun))
+    }
+
+    fn done_since(&self, before: &Ingested, begun: Instant) -> Ingested {
         let now = &self.done;
-        Ok(Ingested {
+        Ingested {
             batches: now.batches - before.batches,
             files: now.files - before.files,
             counts: Counts {
@@ -195,7 +207,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             },
             seconds: self.clock.instant().duration_since(begun).as_secs_f64(),
             ..now.clone()
-        })
+        }
     }
 
     fn run_until(&mut self, bounds: Bounds, begun: Instant) -> Result<()> {
@@ -239,6 +251,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     fn begin(&mut self, bounded: bool) -> Result<()> {
         self.bounded = bounded;
         self.backoff = Backoff::new(&self.options.retry, bounded);
+        self.astray |= std::mem::take(&mut self.each);
         if self.astray { self.rewind() } else { Ok(()) }
     }
 
@@ -282,10 +295,12 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     pub fn commit(&mut self, batch: MicroBatch) -> Result<bool> {
         self.astray = true;
         self.check_topic()?;
+        let ranges = batch.ranges.clone();
         self.writer.submit(batch)?;
         let outcome = self.writer.outcome()?.ok_or_else(|| Error::bug("a submitted batch has no outcome"))?;
         let committed = self.take_outcome(outcome)?;
-        self.astray = false;
+        // A plan was read past the group: its member still stands before it.
+        self.astray = committed && !self.reader.follows(&ranges);
         Ok(committed)
     }
 
@@ -404,10 +419,15 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     }
 
     fn cut(&mut self) -> Result<MicroBatch> {
+        let ranges = self.reader.cut();
+        self.close_open(ranges)
+    }
+
+    fn close_open(&mut self, ranges: Vec<OffsetRange>) -> Result<MicroBatch> {
         let mut batch = std::mem::take(&mut self.open);
         self.opened_at = None;
         self.cut_short = false;
-        batch.ranges = self.reader.cut();
+        batch.ranges = ranges;
         if let Some(recent) = self.validator.recent() {
             recent.cut();
         }

@@ -37,7 +37,7 @@ pub(super) fn found_or_continue(cluster: &mut impl Cluster, writer: &mut Writer,
 }
 
 /// A topic of the same name that was deleted and created anew is another topic: its offsets mean other records.
-fn same_topic(topic: &TopicDescription, head: &Head) -> Result<()> {
+pub(super) fn same_topic(topic: &TopicDescription, head: &Head) -> Result<()> {
     if topic.id == head.topic_id {
         return Ok(());
     }
@@ -119,6 +119,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             self.head = head;
         }
         self.remember_log_only()?;
+        self.look_for_plans(partitions)?;
         if partitions.is_empty() {
             return if seek { Ok(()) } else { self.reader.start(&[]) };
         }
@@ -151,7 +152,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     }
 
     /// The committed position, or what is left of the partition where the configuration accepts the loss.
-    fn within(&self, bound: &Bounds, committed: i64) -> Result<i64> {
+    pub(super) fn within(&self, bound: &Bounds, committed: i64) -> Result<i64> {
         if (bound.earliest..=bound.end).contains(&committed) {
             return Ok(committed);
         }
@@ -187,7 +188,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         same_topic(&topic?, &self.head)
     }
 
-    fn describe_topic(&mut self) -> Result<TopicDescription> {
+    pub(super) fn describe_topic(&mut self) -> Result<TopicDescription> {
         let name = &self.options.topic.name;
         self.cluster.describe(name)?.ok_or_else(|| {
             Error::new(Kind::DataLoss, format!("topic {name} was deleted: what the lake had not read of it is gone"))

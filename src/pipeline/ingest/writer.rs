@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
-use crate::lake::{Committed, Head, Lake, RecentValues, Staged};
-use crate::model::{MicroBatch, PartitionOffset};
+use crate::lake::{Committed, Head, Lake, Plan, Planned, RecentValues, Staged};
+use crate::model::{MicroBatch, OffsetRange, PartitionOffset};
 use crate::validate::Recalled;
 
 /// What became of a submitted batch.
@@ -30,12 +30,16 @@ pub struct Done {
 enum Request {
     Head,
     Found { topic: String, topic_id: String, starts: Vec<PartitionOffset> },
+    Plan(Vec<OffsetRange>),
+    Plans,
     Commit(Box<MicroBatch>),
     Recall(RecentValues, Recalled),
 }
 
 enum Reply {
     Head(Result<Option<Head>>),
+    Planned(Result<Planned>),
+    Plans(Result<Vec<Plan>>),
     Commit(Result<Outcome>),
     Recall(Result<(Recalled, u64)>),
 }
@@ -63,22 +67,36 @@ impl Writer {
 
     /// The log's head, re-read. Only while nothing is in flight.
     pub fn head(&mut self) -> Result<Option<Head>> {
-        self.ask(Request::Head)
+        self.ask_head(Request::Head)
     }
 
     /// Commit 0, or the head of whoever founded the lake first.
     pub fn found(&mut self, topic: &str, topic_id: &str, starts: Vec<PartitionOffset>) -> Result<Head> {
         let request = Request::Found { topic: topic.to_owned(), topic_id: topic_id.to_owned(), starts };
-        self.ask(request)?.ok_or_else(|| Error::bug("the lake was founded and has no head"))
+        self.ask_head(request)?.ok_or_else(|| Error::bug("the lake was founded and has no head"))
+    }
+
+    /// Makes ranges durable before somebody acts on their rows; see [`Lake::plan`].
+    pub fn plan(&mut self, ranges: Vec<OffsetRange>) -> Result<Planned> {
+        match self.ask(Request::Plan(ranges))? {
+            Reply::Planned(planned) => planned,
+            _ => Err(another_answer()),
+        }
+    }
+
+    /// The plans that start at the log's positions, whoever wrote them.
+    pub fn plans(&mut self) -> Result<Vec<Plan>> {
+        match self.ask(Request::Plans)? {
+            Reply::Plans(plans) => plans,
+            _ => Err(another_answer()),
+        }
     }
 
     /// Fills `vessel` with accepted values, and says up to which commit. Only while nothing is in flight.
     pub fn recall(&mut self, wanted: RecentValues, vessel: Recalled) -> Result<(Recalled, u64)> {
-        debug_assert!(!self.in_flight, "questions are asked between batches");
-        self.send(Request::Recall(wanted, vessel))?;
-        match self.replies.recv().map_err(|_| gone())? {
+        match self.ask(Request::Recall(wanted, vessel))? {
             Reply::Recall(recalled) => recalled,
-            Reply::Head(_) | Reply::Commit(_) => Err(another()),
+            _ => Err(another_answer()),
         }
     }
 
@@ -119,17 +137,21 @@ impl Writer {
         self.in_flight = false;
         match reply {
             Reply::Commit(outcome) => outcome,
-            Reply::Head(_) | Reply::Recall(_) => Err(another()),
+            _ => Err(another_answer()),
         }
     }
 
-    fn ask(&mut self, request: Request) -> Result<Option<Head>> {
+    fn ask_head(&mut self, request: Request) -> Result<Option<Head>> {
+        match self.ask(request)? {
+            Reply::Head(head) => head,
+            _ => Err(another_answer()),
+        }
+    }
+
+    fn ask(&mut self, request: Request) -> Result<Reply> {
         debug_assert!(!self.in_flight, "questions are asked between batches");
         self.send(request)?;
-        match self.replies.recv().map_err(|_| gone())? {
-            Reply::Head(head) => head,
-            Reply::Commit(_) | Reply::Recall(_) => Err(another()),
-        }
+        self.replies.recv().map_err(|_| gone())
     }
 
     fn send(&self, request: Request) -> Result<()> {
@@ -152,7 +174,7 @@ fn gone() -> Error {
     Error::bug("the lake's writer ended early")
 }
 
-fn another() -> Error {
+fn another_answer() -> Error {
     Error::bug("the lake's writer answered another question")
 }
 
@@ -164,6 +186,8 @@ fn serve(mut lake: impl Lake, inbox: &Receiver<Request>, outbox: &SyncSender<Rep
             Request::Found { topic, topic_id, starts } => {
                 Reply::Head(lake.found(&topic, &topic_id, &starts).map(|now| head.insert(now).clone()).map(Some))
             }
+            Request::Plan(ranges) => Reply::Planned(lake.plan(&ranges)),
+            Request::Plans => Reply::Plans(lake.plans()),
             Request::Commit(batch) => Reply::Commit(commit(&mut lake, &mut head, &batch)),
             Request::Recall(wanted, mut vessel) => {
                 let seen = lake.recent_values(&wanted, &mut |number, values| vessel.see(number, values));

@@ -3,6 +3,7 @@
 mod batches;
 mod bounded;
 mod faults;
+mod for_each;
 mod repeats;
 mod workers;
 
@@ -134,8 +135,12 @@ impl Bench {
     }
 
     fn try_open(&self, script: impl FnMut(&Poll) + Send + 'static) -> Result<TestIngest> {
+        self.try_open_as(self.broker.consumer(GROUP, TOPIC), script)
+    }
+
+    fn try_open_as(&self, consumer: MemoryConsumer, script: impl FnMut(&Poll) + Send + 'static) -> Result<TestIngest> {
         let consumer = Driven {
-            consumer: self.broker.consumer(GROUP, TOPIC),
+            consumer,
             clock: self.clock.clone(),
             script: Box::new(script),
             begun: self.clock.instant(),
