@@ -438,6 +438,8 @@ pub enum Lake {
 
 #[derive(Debug, Subcommand)]
 pub enum Purchases {
+    /// Generate purchase events and publish them, until stopped
+    Produce(PurchasesProduce),
     /// Validate events, write them to the lake, show daily and running totals batch by batch
     Run(PurchasesRun),
     /// Check configuration, Kafka, folders and one generated event; say what to do
@@ -447,6 +449,30 @@ pub enum Purchases {
     },
     /// A thousand events in three batches on services of its own, summed twice
     Demo(Demo),
+}
+
+#[derive(Debug, Args)]
+pub struct PurchasesProduce {
+    /// Events a second, or `unlimited` [default: the configured rate, or one]
+    #[arg(long, value_name = "EVENTS")]
+    pub rate: Option<String>,
+    /// Stop after this many events
+    #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_events: Option<u64>,
+    /// The same seed gives the same events
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Share of the events to make invalid, from 0 to 1
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub invalid_share: Option<f64>,
+    /// Share of the events to repeat, from 0 to 1
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub duplicate_share: Option<f64>,
+    /// Stop cleanly after this time
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub timeout: Option<Duration>,
+    #[command(flatten)]
+    pub common: PurchasesCommon,
 }
 
 #[derive(Debug, Args)]

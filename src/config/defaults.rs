@@ -32,6 +32,8 @@ pub const MAX_BATCH_BYTES: u64 = 64 * 1024 * 1024;
 pub const MEMORY_BUDGET_MB: u32 = 128;
 /// A day of eleven events a second, for some 50 MB of memory.
 pub const UNIQUE_HORIZON: u64 = 1_000_000;
+/// The documents' pace: one event a second, for people to watch.
+pub const EVENT_RATE: f64 = 1.0;
 /// Long enough for a container beside us to come up.
 pub const START_TIMEOUT_SEC: f64 = 30.0;
 /// A service that comes back is noticed within half a minute.

@@ -14,6 +14,7 @@ pub(super) const ALIASES: &[(&str, &str, &str, &str)] = &[
     ("kafka", "starting_offsets", "consumer", "starting_offsets"),
     ("kafka", "failOnDataLoss", "consumer", "fail_on_data_loss"),
     ("kafka", "fail_on_data_loss", "consumer", "fail_on_data_loss"),
+    ("spark", "checkpoint_location", "streaming", "checkpoint_location"),
     ("consumer", "startingOffsets", "consumer", "starting_offsets"),
     ("consumer", "auto_offset_reset", "consumer", "starting_offsets"),
     ("consumer", "failOnDataLoss", "consumer", "fail_on_data_loss"),

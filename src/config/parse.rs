@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use chrono_tz::Tz;
 
+use super::defaults::MAX_WAIT_SEC;
 use super::names;
 use super::settings::{Compression, StartingOffsets};
 
@@ -28,6 +30,32 @@ pub(super) fn timestamp_us(text: &str) -> Result<i64, String> {
         }
         false => "is no time; write it as 2025-11-18 00:00:00".to_owned(),
     })
+}
+
+/// Events a second; `None` is no limit.
+pub(super) fn rate(text: &str) -> Result<Option<f64>, String> {
+    if text.eq_ignore_ascii_case("unlimited") {
+        return Ok(None);
+    }
+    let rate = text.parse().ok().filter(|rate: &f64| *rate > 0.0 && rate.is_finite());
+    rate.map(Some).ok_or_else(|| "is no rate; write events a second, such as 100, or unlimited".to_owned())
+}
+
+/// Spark's words for a time: a number and a unit.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let wrong = || "is no time; write a number and a unit, such as 10 seconds or 500 milliseconds".to_owned();
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+    let number: f64 = text[..digits].parse().map_err(|_| wrong())?;
+    let seconds = match text[digits..].trim().to_ascii_lowercase().trim_end_matches('s') {
+        "m" | "milli" | "millisecond" => 1e-3,
+        "" | "sec" | "second" => 1.0,
+        "min" | "minute" => 60.0,
+        "h" | "hour" => 3_600.0,
+        _ => return Err(wrong()),
+    };
+    let time = Duration::try_from_secs_f64(number * seconds).ok();
+    time.filter(|time| time.as_secs_f64() <= MAX_WAIT_SEC).ok_or_else(|| "is too long".to_owned())
 }
 
 pub(super) fn timezone(text: &str) -> Result<Tz, String> {

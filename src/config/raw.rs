@@ -38,6 +38,9 @@ pub(super) struct Raw {
     /// The columns, in order. Left out, the producer takes the table's columns and the consumer the order schema.
     pub schema: Option<Vec<RawColumn>>,
     #[garde(dive)]
+    pub producer: Option<RawEvents>,
+    pub spark: Option<RawSpark>,
+    #[garde(dive)]
     pub retry: Option<RawRetry>,
     #[garde(dive)]
     pub memory: Option<RawMemory>,
@@ -85,6 +88,57 @@ pub(super) enum RawSslMode {
     Require,
     VerifyCa,
     VerifyFull,
+}
+
+/// The generator of purchase events.
+#[derive(Deserialize, JsonSchema, Validate, Default)]
+#[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
+pub(super) struct RawEvents {
+    /// Messages that are sent together, at most.
+    #[garde(range(min = 1, max = 1_000_000))]
+    pub batch_size: Option<i64>,
+    /// Longest time a message waits for others, in milliseconds.
+    #[garde(range(min = 0, max = 900_000))]
+    pub linger_ms: Option<i64>,
+    /// `all`; anything weaker is raised to it.
+    pub acks: Option<RawScalar>,
+    /// Accepted; a message is tried again for as long as it may take.
+    #[garde(range(min = 0, max = 2_147_483_647))]
+    pub retries: Option<i64>,
+    /// Seconds between two events. Not together with `rate`.
+    #[garde(range(min = 0.0, max = 86_400.0))]
+    pub event_interval_seconds: Option<f64>,
+    /// Events a second, or `unlimited`. Default: one.
+    pub rate: Option<RawScalar>,
+    /// Events of one run. Default: no limit.
+    #[garde(range(min = 1))]
+    pub max_events: Option<i64>,
+    /// The same seed gives the same events. Default: another one in each run.
+    #[garde(range(min = 0))]
+    pub seed: Option<i64>,
+    /// Share of events that break a rule.
+    #[garde(range(min = 0.0, max = 1.0))]
+    #[schemars(extend("default" = 0.0))]
+    pub invalid_share: Option<f64>,
+    /// Share of events that repeat an earlier one.
+    #[garde(range(min = 0.0, max = 1.0))]
+    #[schemars(extend("default" = 0.0))]
+    pub duplicate_share: Option<f64>,
+}
+
+/// Accepted from files written for Spark.
+#[derive(Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSpark {
+    /// Without effect.
+    pub app_name: Option<String>,
+    /// Without effect.
+    pub master: Option<String>,
+    /// Without effect.
+    pub output_mode: Option<String>,
+    /// `10 seconds`, `500 milliseconds`, `1 minute`: the trigger, in place of consumer.trigger_interval_ms.
+    pub trigger_processing_time: Option<String>,
 }
 
 /// The topic between the two halves.

@@ -28,12 +28,26 @@ pub struct Settings {
     /// `None` where the file writes no `schema`: the producer then takes the table's columns, the consumer
     /// `Schema::orders()`.
     pub schema: Option<Schema>,
+    pub events: Events,
     pub retry: Retry,
     pub memory_budget_mb: u32,
     pub allow_plaintext: bool,
     pub logging: Logging,
     /// Where each value came from; the reason why settings are made by `Settings::load` and its siblings only.
     pub(super) provenance: Provenance,
+}
+
+/// The generator of purchase events.
+#[derive(Clone, Debug)]
+pub struct Events {
+    /// Events a second; `None`: as fast as they can be sent.
+    pub rate: Option<f64>,
+    pub max_events: Option<u64>,
+    pub seed: Option<u64>,
+    pub invalid_share: f64,
+    pub duplicate_share: f64,
+    /// `batch.num.messages` and `linger.ms` of librdkafka, where they are written.
+    pub properties: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug)]

@@ -74,8 +74,15 @@ impl ChangeBatch {
 
     /// The rows as (operation, key, value), in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Operation, &[u8], &[u8])> {
-        self.spans.iter().map(|span| {
-            (span.operation, &self.bytes[span.start..span.key_end], &self.bytes[span.key_end..span.value_end])
-        })
+        self.spans.iter().map(|span| self.row(span))
+    }
+
+    /// The row that was appended last.
+    pub fn last(&self) -> Option<(Operation, &[u8], &[u8])> {
+        self.spans.last().map(|span| self.row(span))
+    }
+
+    fn row(&self, span: &Span) -> (Operation, &[u8], &[u8]) {
+        (span.operation, &self.bytes[span.start..span.key_end], &self.bytes[span.key_end..span.value_end])
     }
 }

@@ -7,6 +7,7 @@
 mod check;
 mod insert;
 mod peek;
+pub mod purchases;
 mod quickstart;
 mod rows;
 mod samples;

@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use crate::broker::Cluster;
 use crate::broker::kafka::{self, KafkaCluster};
+use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::error::Result;
+use crate::model::{ChangeBatch, Message, MessageBatch, Schema};
+use crate::validate::Validator;
 
 /// A broker on this machine or network answers in milliseconds; a person waits for this command.
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,7 +48,7 @@ impl Finding {
     }
 }
 
-/// Looks at library, Kafka, topic and folders, in this order. Blocks for a few seconds where Kafka is away.
+/// Looks at library, one event, Kafka, topic and folders, in this order. Blocks for a few seconds where Kafka is away.
 ///
 /// # Errors
 /// `Config` where the settings lack `kafka`, `datalake` or the checkpoint's folder.
@@ -58,6 +61,7 @@ pub fn quickstart(settings: &Settings) -> Result<Vec<Finding>> {
             kafka::library_version()
         ),
     )];
+    findings.push(look_at_event(settings)?);
     look_at_kafka(settings, &mut findings)?;
     let lake = settings.require_lake()?;
     for (name, folder) in [
@@ -69,6 +73,30 @@ pub fn quickstart(settings: &Settings) -> Result<Vec<Finding>> {
         findings.push(look_at_folder(name, folder));
     }
     Ok(findings)
+}
+
+/// One generated event, decoded and judged as the pipeline would.
+fn look_at_event(settings: &Settings) -> Result<Finding> {
+    const NAME: &str = "Generated event";
+    let mut made = ChangeBatch::default();
+    super::purchases::generator(&settings.events).next_into(SystemClock.now().timestamp_millis(), &mut made);
+    let mut messages = MessageBatch::default();
+    for (_, key, value) in made.iter() {
+        messages.push(Message { partition: 0, offset: 0, timestamp_ms: -1, key: Some(key), value: Some(value) });
+    }
+    let mut validator = Validator::compile(
+        &settings.schema.clone().unwrap_or_else(Schema::orders),
+        &settings.validation,
+        &settings.cdc.timestamp_column,
+        settings.require_lake()?.partition_timezone,
+        &settings.require_kafka()?.topic,
+    )?;
+    let counts = validator.validate(&messages)?.counts;
+    if counts.accepted == 1 {
+        return Ok(Finding::fine(NAME, "keeps every rule"));
+    }
+    let remedy = "compare schema and validation with configs/purchases.yml; producer.invalid_share breaks some on request";
+    Ok(Finding::wrong(NAME, "breaks a rule of the configuration", remedy))
 }
 
 fn look_at_kafka(settings: &Settings, findings: &mut Vec<Finding>) -> Result<()> {

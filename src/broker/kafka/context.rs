@@ -36,6 +36,7 @@ struct Said {
     transport: Option<String>,
     all_brokers_down: bool,
     failed_delivery: Option<Failure>,
+    failed_deliveries: u64,
     rebalances: VecDeque<Rebalance>,
 }
 
@@ -83,6 +84,11 @@ impl Context {
         std::mem::take(&mut self.said().all_brokers_down)
     }
 
+    /// Records that were not delivered, of all so far.
+    pub fn failed_deliveries(&self) -> u64 {
+        self.said().failed_deliveries
+    }
+
     /// The first delivery that failed since this was last asked.
     pub fn take_delivery_failure(&self) -> Option<Failure> {
         self.said().failed_delivery.take()
@@ -110,6 +116,7 @@ impl Context {
             return;
         }
         let mut said = self.said();
+        said.failed_deliveries += 1;
         if said.failed_delivery.is_none() {
             said.failed_delivery = Some(Failure { code, text: text.to_owned() });
         }

@@ -78,6 +78,11 @@ impl KafkaProducer {
         self
     }
 
+    /// Records that the broker refused or did not take in time, of all so far.
+    pub fn failed_deliveries(&self) -> u64 {
+        self.handle.context().failed_deliveries()
+    }
+
     fn failed(&self, doing: &str, failure: &Failure) -> Error {
         // A fatal error names the cause; what follows it only says that there was one.
         match self.handle.fatal() {

@@ -48,7 +48,11 @@ pub fn run(common: &PurchasesCommon, session: &mut Session) -> Result<i32> {
 }
 
 fn unreadable(error: &Error) -> Finding {
-    Finding::wrong(CONFIGURATION, error.report(), "mend the file; `foodstream config check --config FILE` shows the line")
+    Finding::wrong(
+        CONFIGURATION,
+        error.report(),
+        "mend the file; `foodstream config check --config FILE` shows the line",
+    )
 }
 
 fn exit_code(findings: &[Finding]) -> i32 {

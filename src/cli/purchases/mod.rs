@@ -2,6 +2,7 @@
 
 mod check;
 mod console;
+mod produce;
 mod run;
 mod view;
 
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 
 pub fn run(command: &Purchases, session: &mut Session) -> Result<i32> {
     match command {
+        Purchases::Produce(args) => produce::run(args, session),
         Purchases::Run(args) => run::run(args, session),
         Purchases::Check { common } => check::run(common, session),
         Purchases::Demo(_) => Err(Error::bug("the demonstration is run by Python")),

@@ -39,7 +39,9 @@ pub fn run(args: &PurchasesRun, session: &mut Session) -> Result<i32> {
             }
             if form != BatchForm::None {
                 let show = move |commit: &Observed<'_>| match view.of(commit) {
-                    Ok(batch) => tell(&texts, if form == BatchForm::Table { console::batch(&batch) } else { batch.to_json() }),
+                    Ok(batch) => {
+                        tell(&texts, if form == BatchForm::Table { console::batch(&batch) } else { batch.to_json() })
+                    }
                     Err(error) => tracing::error!(target: "foodstream::purchases", "{}", error.report()),
                 };
                 ingest.observe(Observer::new(console::DETAIL_ROWS, show));

@@ -3,6 +3,7 @@
 //! Pure but for the secret files it is told to read. A section that lacks a required key is remembered as
 //! unfinished and refused by the command that needs it; a wrong value is refused at once.
 
+mod events;
 mod kafka;
 mod lake;
 mod postgres;
@@ -43,7 +44,9 @@ pub(super) fn settings(root: &Node, source: Arc<Source>) -> Checked<Settings> {
     let lake = resolver.lake(raw.datalake.as_ref(), cdc.timezone)?;
     resolver.check_folders(lake.as_ref(), &streaming)?;
     let topic = kafka.as_ref().map(|kafka| kafka.topic.as_str());
-    let consumer = resolver.consumer(&raw.consumer.unwrap_or_default(), interval, topic)?;
+    let trigger = resolver.spark(&raw.spark.unwrap_or_default())?;
+    let consumer = resolver.consumer(&raw.consumer.unwrap_or_default(), interval, trigger, topic)?;
+    let events = resolver.events(&raw.producer.unwrap_or_default())?;
     let schema = raw.schema.map(|columns| resolver.schema(&columns)).transpose()?;
     let validation = resolver.validation(raw.validation.unwrap_or_default(), schema.as_ref())?;
     let memory_budget_mb = raw.memory.and_then(|memory| memory.budget_mb).map_or(defaults::MEMORY_BUDGET_MB, narrowed);
@@ -66,6 +69,7 @@ pub(super) fn settings(root: &Node, source: Arc<Source>) -> Checked<Settings> {
         consumer,
         validation,
         schema,
+        events,
         retry,
         memory_budget_mb,
         allow_plaintext,
@@ -199,7 +203,16 @@ impl Resolver<'_> {
         })
     }
 
-    fn consumer(&self, raw: &RawConsumer, interval: f64, topic: Option<&str>) -> Checked<Consumer> {
+    fn consumer(
+        &self,
+        raw: &RawConsumer,
+        interval: f64,
+        trigger: Option<Duration>,
+        topic: Option<&str>,
+    ) -> Checked<Consumer> {
+        // What somebody wrote in Spark's words counts before what only a preset has.
+        let preset = self.is_preset("consumer", "trigger_interval_ms");
+        let own = raw.trigger_interval_ms.filter(|_| trigger.is_none() || !preset);
         let timeout = raw.await_termination_timeout.filter(|timeout| *timeout > 0.0);
         let timeout = timeout.map(|timeout| {
             Duration::try_from_secs_f64(timeout)
@@ -212,7 +225,7 @@ impl Resolver<'_> {
         };
         Ok(Consumer {
             max_offsets_per_trigger: raw.max_offsets_per_trigger.map(narrowed),
-            trigger_interval: raw.trigger_interval_ms.map_or_else(|| seconds(interval), millis),
+            trigger_interval: own.map(millis).or(trigger).unwrap_or_else(|| seconds(interval)),
             await_termination_timeout: timeout.transpose()?,
             max_batch_bytes: raw.max_batch_bytes.map_or(defaults::MAX_BATCH_BYTES, narrowed),
             starting_offsets,

@@ -1,0 +1,170 @@
+//! Purchase events onto their topic: at a rate kept by the clock, or as fast as the broker takes them.
+//!
+//! The topic is created if it is missing. Each event is delivered at least once; what could not be delivered is
+//! counted, not hidden. Below: `generate`, `broker`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::connect_kafka;
+use crate::broker::kafka::KafkaProducer;
+use crate::broker::{Cluster, TopicSpec, TransactionalProducer};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Events, Settings};
+use crate::error::{Kind, Result};
+use crate::generate::purchases::{Generator, Made, Plan};
+use crate::model::{ChangeBatch, Operation};
+
+/// Events made before they are sent, at most: enough to spread the cost of a call, and some 5 MB.
+const CHUNK: u64 = 10_000;
+/// Longest pause between two looks at clock and stop: a second event a millisecond late is no burst.
+const MAX_PAUSE: Duration = Duration::from_millis(50);
+/// Longest wait for the last deliveries; the time after which librdkafka itself gives a message up.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What a run did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Produced {
+    /// All together.
+    pub events: u64,
+    pub valid: u64,
+    /// By the name of the flaw.
+    pub invalid: BTreeMap<&'static str, u64>,
+    pub duplicates: u64,
+    /// Events that did not reach the topic.
+    pub delivery_errors: u64,
+    pub seconds: f64,
+}
+
+/// What may end a run besides its number of events.
+pub struct Pace<'p> {
+    pub timeout: Option<Duration>,
+    /// Waits so long, or less; true once the run is to end.
+    pub wait: &'p mut dyn FnMut(Duration) -> bool,
+    /// Told the number of events so far after each chunk.
+    pub progress: &'p mut dyn FnMut(u64),
+}
+
+/// An open producer of events, for one run or for one event at a time.
+pub struct EventStream {
+    generator: Generator,
+    producer: KafkaProducer,
+    topic: String,
+    batch: ChangeBatch,
+}
+
+impl EventStream {
+    /// Connects and creates a missing topic. Blocks up to `retry.start_timeout_sec`.
+    pub fn open(settings: &Settings) -> Result<Self> {
+        let mut kafka = settings.require_kafka()?.clone();
+        kafka.producer_properties.extend(settings.events.properties.clone());
+        let mut cluster = connect_kafka(settings)?;
+        cluster.ensure_topic(&TopicSpec {
+            name: kafka.topic.clone(),
+            partitions: kafka.num_partitions,
+            replication_factor: kafka.replication_factor,
+            config: kafka.topic_config.clone(),
+        })?;
+        let producer = KafkaProducer::idempotent(&kafka)?;
+        Ok(EventStream {
+            generator: generator(&settings.events),
+            producer,
+            topic: kafka.topic,
+            batch: ChangeBatch::default(),
+        })
+    }
+
+    /// Sends one message made elsewhere.
+    pub fn publish(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.batch.clear();
+        let pushed = self.batch.push_with(Operation::Insert, |bytes| {
+            bytes.extend_from_slice(key);
+            let key_end = bytes.len();
+            bytes.extend_from_slice(value);
+            Ok::<_, crate::error::Error>(key_end)
+        });
+        pushed.and_then(|()| self.producer.send(&self.topic, &self.batch))
+    }
+
+    /// Waits until everything sent is delivered.
+    pub fn flush(&mut self) -> Result<()> {
+        self.producer.commit(FLUSH_TIMEOUT).map_err(|failed| failed.error)
+    }
+
+    /// Generates and sends until the number is reached, the time is over, or `pace.wait` says so.
+    pub fn run(&mut self, rate: Option<f64>, max_events: Option<u64>, pace: Pace<'_>) -> Result<Produced> {
+        let begun = SystemClock.instant();
+        let failed_before = self.producer.failed_deliveries();
+        let mut done = Produced::default();
+        loop {
+            let elapsed = SystemClock.instant().duration_since(begun);
+            let over = pace.timeout.is_some_and(|limit| elapsed >= limit);
+            if over || (pace.wait)(Duration::ZERO) || max_events.is_some_and(|limit| done.events >= limit) {
+                break;
+            }
+            let due = due(rate, elapsed).min(max_events.unwrap_or(u64::MAX));
+            let count = due.saturating_sub(done.events).min(CHUNK);
+            if count == 0 {
+                let next = rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(done.events as f64 / rate));
+                (pace.wait)(next.saturating_sub(elapsed).min(MAX_PAUSE));
+                continue;
+            }
+            self.chunk(count, SystemClock.now(), &mut done)?;
+            (pace.progress)(done.events);
+        }
+        match self.flush() {
+            // What failed is counted below; only a broker that is away ends the run with an error.
+            Err(error) if error.kind() == Kind::Fenced || self.producer.failed_deliveries() == failed_before => {
+                return Err(error);
+            }
+            _ => {}
+        }
+        done.delivery_errors = self.producer.failed_deliveries() - failed_before;
+        done.seconds = SystemClock.instant().duration_since(begun).as_secs_f64();
+        Ok(done)
+    }
+
+    fn chunk(&mut self, count: u64, now: DateTime<Utc>, done: &mut Produced) -> Result<()> {
+        self.batch.clear();
+        let at_ms = now.timestamp_millis();
+        for _ in 0..count {
+            match self.generator.next_into(at_ms, &mut self.batch) {
+                Made::Valid => done.valid += 1,
+                Made::Duplicate => done.duplicates += 1,
+                Made::Invalid(flaw) => *done.invalid.entry(flaw.name()).or_default() += 1,
+            }
+        }
+        self.producer.send(&self.topic, &self.batch)?;
+        done.events += count;
+        Ok(())
+    }
+}
+
+/// The events of the configured seed, or of a seed of this moment.
+pub fn generator(events: &Events) -> Generator {
+    Generator::new(Plan {
+        seed: events.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0),
+        invalid_share: events.invalid_share,
+        duplicate_share: events.duplicate_share,
+    })
+}
+
+/// Events that should have been sent by now: the clock decides, so that a slow chunk is made up for by the next.
+fn due(rate: Option<f64>, elapsed: Duration) -> u64 {
+    rate.map_or(u64::MAX, |rate| (elapsed.as_secs_f64() * rate) as u64 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_says_how_many_events_are_due() {
+        assert_eq!(due(Some(1_000.0), Duration::ZERO), 1, "the first at once");
+        assert_eq!(due(Some(1_000.0), Duration::from_secs(60)), 60_001);
+        assert_eq!(due(Some(0.5), Duration::from_millis(1_999)), 1);
+        assert_eq!(due(None, Duration::ZERO), u64::MAX);
+    }
+}
