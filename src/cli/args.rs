@@ -12,6 +12,8 @@ use secrecy::SecretString;
 
 /// The file the shipped project has, so that commands started in its folder need no flag.
 pub const DEFAULT_CONFIG: &str = "configs/orders_stream.yml";
+/// Of the purchase commands.
+pub const PURCHASES_CONFIG: &str = "configs/purchases.yml";
 /// Orders of one round of the guide.
 const DEFAULT_ORDERS: u64 = 5;
 /// Enough for a partition of each of three days to be worth looking at.
@@ -66,6 +68,9 @@ pub enum Command {
     /// Look at messages of a topic or rows of a table
     #[command(subcommand)]
     Peek(Peek),
+    /// Purchase events: the second pipeline
+    #[command(subcommand)]
+    Purchases(Purchases),
     /// Mend the lake's log
     #[command(subcommand)]
     Lake(Lake),
@@ -417,6 +422,16 @@ pub struct Shown {
     /// How many
     #[arg(long, default_value_t = 10)]
     pub limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Purchases {
+    /// Say how many events were accepted, and why the others were not
+    #[command(mut_arg("config", |config| config.default_value(PURCHASES_CONFIG)))]
+    Report {
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Debug, Subcommand)]

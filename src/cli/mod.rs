@@ -10,6 +10,7 @@ mod configuration;
 mod handoff;
 mod lake;
 mod output;
+mod purchases_report;
 mod rows;
 pub mod runtime;
 mod services;
@@ -68,6 +69,7 @@ fn run(command: &Command, session: &mut Session) -> Result<i32> {
         Command::Lake(args::Lake::RebuildLog { yes, common }) => lake::rebuild(common, *yes, session),
         Command::Config(command) => configuration::config(command, session),
         Command::Version(args) => configuration::version(args, session),
+        Command::Purchases(args::Purchases::Report { common }) => purchases_report::run(common, session),
         Command::Local(_) | Command::Demo(_) => Err(Error::bug("local and demo are run by Python")),
     }
 }
