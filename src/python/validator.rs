@@ -76,7 +76,7 @@ fn push(message: &Bound<'_, PyAny>, chunks: &mut MessageChunks) -> PyResult<()> 
 }
 
 /// As `json.dumps` writes it, and a Decimal with its digits, which `json` has no word for, a date in ISO form.
-fn write_json(value: &Bound<'_, PyAny>, text: &mut String, depth: usize) -> PyResult<()> {
+fn write_json(value: &Bound<'_, PyAny>, text: &mut String, depth: u32) -> PyResult<()> {
     if depth > MAX_DEPTH {
         return Err(PyValueError::new_err(format!("nested deeper than {MAX_DEPTH}")));
     }
