@@ -1,7 +1,7 @@
 """The Rust core, as Python sees it. Names meant for use are in ``foodstream``."""
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, final
@@ -300,3 +300,48 @@ def insert_test_orders(
     config: ConfigLike, *, count: int = 5, overrides: Mapping[str, Any] | None = None
 ) -> list[int | str]:
     """Insert generated orders into the table and return their keys."""
+
+@final
+class DataValidator:
+    """Judges messages by the configured rules, without Kafka and without a lake.
+
+    Only ``schema``, ``validation`` and ``cdc.timestamp_column`` are looked at; the other sections may be missing.
+    Raises ``ConfigError``, also for a rule that its column cannot carry.
+    """
+
+    def __new__(cls, config: ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Self: ...
+    def validate(self, messages: Iterable[Mapping[str, Any] | str | bytes | bytearray | None]) -> QualityReport:
+        """Judge dicts, JSON texts or bytes, as the consumer would judge them as messages.
+
+        Each call stands for itself: a repeated id is one that came before in the same call. A dict may hold
+        ``Decimal`` and ``datetime`` values; ``None`` is Kafka's null message. Raises ``TypeError`` and ``ValueError``
+        for what is no message at all.
+        """
+
+@final
+class QualityReport:
+    """What became of the messages; true if none was rejected."""
+
+    @property
+    def input_count(self) -> int:
+        """How many messages were judged."""
+    @property
+    def accepted_count(self) -> int: ...
+    @property
+    def rejected_count(self) -> int: ...
+    @property
+    def by_reason(self) -> dict[str, int]:
+        """Messages by reason code, such as ``too_small``; one with several reasons counts under each."""
+    @property
+    def by_reason_and_column(self) -> dict[str, int]:
+        """Messages by reason and column, such as ``too_small:quantity``."""
+    @property
+    def accepted(self) -> Rows:
+        """Valid rows, in the lake's columns."""
+    @property
+    def rejected(self) -> Rows:
+        """Rejected messages with their bytes and reasons; ``offset`` is the place in the list."""
+    def to_dict(self) -> dict[str, Any]:
+        """The counts and reasons as a dict."""
+    def __bool__(self) -> bool: ...
+    def _repr_html_(self) -> str: ...

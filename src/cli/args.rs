@@ -68,12 +68,12 @@ pub enum Command {
     /// Look at messages of a topic or rows of a table
     #[command(subcommand)]
     Peek(Peek),
+    /// Purchase events: the second pipeline
+    #[command(subcommand)]
+    Purchases(Purchases),
     /// Mend the lake's log
     #[command(subcommand)]
     Lake(Lake),
-    /// Purchase events: generator, streaming totals, checks
-    #[command(subcommand)]
-    Purchases(Purchases),
     /// Check, show and describe the configuration
     #[command(subcommand)]
     Config(Config),
@@ -444,6 +444,11 @@ pub enum Purchases {
     Run(PurchasesRun),
     /// Check configuration, Kafka, folders and one generated event; say what to do
     Check {
+        #[command(flatten)]
+        common: PurchasesCommon,
+    },
+    /// Say what was consumed, and why events were rejected
+    Report {
         #[command(flatten)]
         common: PurchasesCommon,
     },

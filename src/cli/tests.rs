@@ -72,3 +72,11 @@ fn local_and_demo_are_given_back_with_their_options() {
     assert_eq!(command, "demo");
     assert_eq!(Value::Object(options), serde_json::json!({ "keep": true, "dir": null, "report": "json" }));
 }
+
+#[test]
+fn the_purchase_commands_have_a_configuration_of_their_own() {
+    let Command::Purchases(args::Purchases::Report { common }) = parse("foodstream purchases report --quiet") else {
+        panic!()
+    };
+    assert_eq!((common.config.to_str(), common.output.quiet), (Some("configs/purchases.yml"), true));
+}

@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyList, PyMapping, PyString};
 use serde_json::Value;
 
 use super::errors;
-use crate::config::{Overrides, Settings};
+use crate::config::{Overrides, Preset, Settings};
 use crate::error::Error;
 
 /// A configuration that was read once and can be used many times.
@@ -40,6 +40,15 @@ pub fn summary(settings: &Settings) -> String {
 
 /// Settings from a path, from nested dicts, or from a `Config`, with `overrides` above the environment.
 pub fn settings(config: &Bound<'_, PyAny>, overrides: Option<&Bound<'_, PyAny>>) -> PyResult<Arc<Settings>> {
+    settings_over(Preset::Orders, config, overrides)
+}
+
+/// The same over a preset; a `Config` has its own already.
+pub fn settings_over(
+    preset: Preset,
+    config: &Bound<'_, PyAny>,
+    overrides: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Arc<Settings>> {
     let py = config.py();
     let raise = |error: Error| errors::raise(py, &error);
     if let Ok(ready) = config.cast::<Config>() {
@@ -51,6 +60,7 @@ pub fn settings(config: &Bound<'_, PyAny>, overrides: Option<&Bound<'_, PyAny>>)
     let directory = std::env::current_dir()
         .map_err(|error| raise(Error::config("the working directory is gone").because(error)))?;
     let mut layers = Overrides::from_process(&directory).map_err(raise)?;
+    layers.preset = preset;
     layers.tree = overrides.map(tree).transpose()?;
     let loaded = match config.extract::<PathBuf>() {
         Ok(path) => Settings::load(&path, &layers),

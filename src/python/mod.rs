@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Producer, Consumer ─▶ handle (one session, one call at a time) ─▶ wait (no GIL, Ctrl-C heard) ─▶ pipeline
+//! DataValidator ─▶ tools::quality
 //! Batch, read ─▶ arrow (capsules) · errors (exceptions) · logging (events to `logging`) · main ─▶ cli
 //! ```
 //! Classes are frozen: what changes stands behind locks, and every wait for one has released the GIL.
@@ -16,6 +17,7 @@ mod logging;
 mod producer;
 mod progress;
 mod report;
+mod validator;
 mod wait;
 
 use pyo3::prelude::*;
@@ -38,6 +40,8 @@ mod _core {
     use super::progress::{LakeProgress, Progress};
     #[pymodule_export]
     use super::report::Report;
+    #[pymodule_export]
+    use super::validator::{DataValidator, QualityReport};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

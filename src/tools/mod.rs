@@ -1,13 +1,15 @@
-//! Tools around the pipeline: test orders, connection checks, topics, a look at messages and rows, sample files.
+//! Tools around the pipeline: test orders, connection checks, topics, a look at messages and rows, data quality,
+//! sample files.
 //!
 //! Each returns a typed result, with the documents' lines where they show some; nothing prints here. No tool joins
 //! the pipeline's consumer group, moves a position, or writes to its topic.
-//! Below: `postgres`, `broker`, `lake`, `generate`. Above: `cli`, `python`.
+//! Below: `postgres`, `broker`, `lake`, `validate`, `generate`. Above: `cli`, `python`.
 
 mod check;
 mod insert;
 mod peek;
 pub mod purchases;
+pub mod quality;
 mod quickstart;
 mod rows;
 mod samples;

@@ -11,8 +11,7 @@ use crate::broker::kafka::{self, KafkaCluster};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::error::Result;
-use crate::model::{ChangeBatch, Message, MessageBatch, Schema};
-use crate::validate::Validator;
+use crate::model::{ChangeBatch, Message, MessageBatch};
 
 /// A broker on this machine or network answers in milliseconds; a person waits for this command.
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
@@ -84,13 +83,7 @@ fn look_at_event(settings: &Settings) -> Result<Finding> {
     for (_, key, value) in made.iter() {
         messages.push(Message { partition: 0, offset: 0, timestamp_ms: -1, key: Some(key), value: Some(value) });
     }
-    let mut validator = Validator::compile(
-        &settings.schema.clone().unwrap_or_else(Schema::orders),
-        &settings.validation,
-        &settings.cdc.timestamp_column,
-        settings.require_lake()?.partition_timezone,
-        &settings.require_kafka()?.topic,
-    )?;
+    let mut validator = super::quality::validator(settings)?;
     let counts = validator.validate(&messages)?.counts;
     if counts.accepted == 1 {
         return Ok(Finding::fine(NAME, "keeps every rule"));

@@ -3,6 +3,7 @@
 mod check;
 mod console;
 mod produce;
+mod report;
 mod run;
 mod view;
 
@@ -15,6 +16,7 @@ pub fn run(command: &Purchases, session: &mut Session) -> Result<i32> {
         Purchases::Produce(args) => produce::run(args, session),
         Purchases::Run(args) => run::run(args, session),
         Purchases::Check { common } => check::run(common, session),
+        Purchases::Report { common } => report::run(common, session),
         Purchases::Demo(_) => Err(Error::bug("the demonstration is run by Python")),
     }
 }
