@@ -81,7 +81,9 @@ class Sums:
     def __init__(self, pipeline: Any, ledger: bool = True) -> None:
         self.pipeline = pipeline
         self.ledger = ledger
-        self.target = pipeline.database.connect().info.dsn + f" password={pipeline.config['postgres']['password']}"
+        password = f" password={pipeline.config['postgres']['password']}"
+        with pipeline.database.connect() as connection:
+            self.target = connection.info.dsn + password
         pipeline.config["consumer"].update(maxOffsetsPerTrigger=7, trigger_interval_ms=20)
         pipeline.config["cdc"]["poll_interval_sec"] = 0.02
         # Batch id to the points it has passed, in order.
@@ -94,7 +96,7 @@ class Sums:
 
     def finish(self) -> None:
         """Let a child consume what there is."""
-        assert self._run("end", 0, None) == 0
+        assert self._run("end", 1, None) == 0
 
     def _run(self, point: str, passes: int, after_lines: int | None) -> int:
         config = dict(self.pipeline.config)

@@ -162,7 +162,11 @@ fn a_plain_run_after_a_function_begins_where_the_log_stands() {
     assert!(batches.for_each(once, |_| Err(broken())).is_err());
     batches.ingest.run(AVAILABLE_NOW).unwrap();
     let mut called = false;
-    batches.for_each(AVAILABLE_NOW, |_| Ok(called = true)).unwrap();
+    let each = |_: &Handed| {
+        called = true;
+        Ok(())
+    };
+    batches.for_each(AVAILABLE_NOW, each).unwrap();
     assert!(!called, "its rows are in the lake");
     assert_eq!(bench.lake.ids(), [1, 2, 3, 4, 5, 6]);
 }
@@ -273,7 +277,7 @@ fn a_function_under_rebalances_and_errors_sees_each_offset_under_one_id_only() {
         let each = |handed: &Handed, calls: &mut usize| {
             seen.lock().unwrap().push(Seen::of(handed));
             *calls += 1;
-            if *calls % 3 == 0 { Err(broken()) } else { Ok(()) }
+            if calls.is_multiple_of(3) { Err(broken()) } else { Ok(()) }
         };
         let begun = Instant::now();
         while batches.for_each(AVAILABLE_NOW, |handed| each(handed, &mut calls)).is_err() {
@@ -312,7 +316,11 @@ fn a_stop_calls_the_function_no_more_and_still_commits_what_it_holds() {
     bench.append(0, 1..=6);
     let stop = bench.stop.clone();
     let mut batches = bench.batches(|_| {});
-    let done = batches.for_each(FOREVER, |_| Ok(stop.request())).unwrap();
+    let each = |_: &Handed| {
+        stop.request();
+        Ok(())
+    };
+    let done = batches.for_each(FOREVER, each).unwrap();
     assert_eq!((done.batches, bench.lake.ids()), (1, vec![1, 2]));
 }
 
