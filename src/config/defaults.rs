@@ -30,6 +30,11 @@ pub const MAX_ROWS_PER_FILE: u64 = 1024 * 1024;
 /// Half of the memory budget: one batch is written while the next arrives.
 pub const MAX_BATCH_BYTES: u64 = 64 * 1024 * 1024;
 pub const MEMORY_BUDGET_MB: u32 = 128;
+/// A commit record carries every group it touched: a thousand are some 150 kB a commit. More is mostly a column like an
+/// order's number, which makes a group of each row.
+pub const MAX_GROUPS: u32 = 1_000;
+/// The documents' money column: summed where nothing else is said and it is a decimal.
+pub const SUM_COLUMN: &str = "amount";
 /// Long enough for a container beside us to come up.
 pub const START_TIMEOUT_SEC: f64 = 30.0;
 /// A service that comes back is noticed within half a minute.

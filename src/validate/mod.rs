@@ -8,11 +8,10 @@
 //! keeps its bytes, its position and *all* its reasons; an accepted row holds exactly what its message says.
 //! With `drop_invalid_rows: false`, rows that only break a rule stay in the lake, tagged; a row that lost a value in
 //! decoding, has no usable timestamp, or whose message is unreadable goes to quarantine in any case.
-//! `rules` compiles the configuration, `checks` applies it column by column, `days` knows local days, `split` divides
-//! rows, `quarantine` lays out rejects. No I/O. Above: `pipeline::ingest`.
+//! `rules` compiles the configuration, `checks` applies it column by column, `split` divides rows, `quarantine` lays
+//! out rejects. No I/O. Above: `pipeline::ingest`.
 
 mod checks;
-mod days;
 mod quarantine;
 mod rules;
 mod split;
@@ -26,10 +25,10 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType as ArrowType, Field, Schema as ArrowSchema, SchemaRef, TimestampMicrosecondType};
 
 use self::checks::ColumnCheck;
-use self::days::LocalDays;
 use self::quarantine::{Quarantine, Reject};
 use crate::config::settings::Validation;
 use crate::error::{Error, Result};
+use crate::model::local_time::LocalTime;
 use crate::model::{Counts, DatedBatch, Fault, MessageBatch, Reason, Schema};
 use crate::wire::decode::{Decoded, Decoder};
 
@@ -46,7 +45,7 @@ pub struct Validator {
     decoder: Decoder,
     checks: Vec<ColumnCheck>,
     timestamp_column: usize,
-    days: LocalDays,
+    days: LocalTime,
     keep_invalid: bool,
     lake_schema: SchemaRef,
     quarantine: Quarantine,
@@ -84,7 +83,7 @@ impl Validator {
             decoder,
             checks,
             timestamp_column: timestamp_index,
-            days: LocalDays::new(partition_timezone),
+            days: LocalTime::new(partition_timezone),
             keep_invalid,
             lake_schema: lake_schema(schema, keep_invalid)?,
             quarantine: Quarantine::new(schema, topic),

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 
-use crate::aggregate::DailyTotals;
+use crate::aggregate::Aggregator;
 use crate::broker::{Cluster, GroupConsumer, TopicSpec};
 use crate::clock::Clock;
 use crate::config;
@@ -34,6 +34,7 @@ use crate::validate::Validator;
 use super::progress::{Ingested, Reports};
 use super::retry::Backoff;
 use super::shutdown::Stop;
+use super::totals_topic::TotalsTopic;
 pub use targets::Targets;
 use targets::Watch;
 use writer::{Done, Outcome, Writer};
@@ -73,7 +74,8 @@ pub struct Ingest<C, K> {
     cluster: K,
     writer: Writer,
     validator: Validator,
-    totals: DailyTotals,
+    totals: Aggregator,
+    totals_topic: Option<TotalsTopic>,
     options: Options,
     stop: Stop,
     clock: Arc<dyn Clock>,
@@ -99,6 +101,7 @@ pub struct Parts<C, K, L> {
     pub cluster: K,
     pub lake: L,
     pub validator: Validator,
+    pub totals: Aggregator,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -106,19 +109,19 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     /// Creates a missing topic, founds the lake where there is none, and joins the group. Reads nothing yet.
     /// Blocks; a bounded run gives up on services that are away after `retry.start_timeout_sec`.
     pub fn open(parts: Parts<C, K, impl Lake + 'static>, options: Options, bounded: bool, stop: Stop) -> Result<Self> {
-        let Parts { consumer, mut cluster, lake, validator, clock } = parts;
+        let Parts { consumer, mut cluster, lake, validator, totals, clock } = parts;
         let mut writer = Writer::spawn(lake)?;
         let backoff = || Backoff::new(&options.retry, bounded);
         let head = super::retry::until_ok(backoff(), &stop, || {
             positions::found_or_continue(&mut cluster, &mut writer, &options)
         })?;
-        let totals = DailyTotals::new(&validator.lake_schema());
         Ok(Ingest {
             reader: Reader::new(consumer),
             cluster,
             writer,
             validator,
             totals,
+            totals_topic: None,
             bounded,
             backoff: backoff(),
             astray: false,
@@ -134,6 +137,11 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             options,
             unknown_keys: 0,
         })
+    }
+
+    /// From now on commits are followed to a topic.
+    pub fn publish_totals(&mut self, topic: TotalsTopic) {
+        self.totals_topic = Some(topic);
     }
 
     pub fn reports(&self) -> Reports {
@@ -172,6 +180,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         self.astray |= result.is_err() || settled.is_err();
         result?;
         settled?;
+        self.settle_totals(bounds)?;
         let now = &self.done;
         Ok(Ingested {
             batches: now.batches - before.batches,
@@ -291,7 +300,21 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     pub fn close(&mut self) -> Result<()> {
         let settled = self.settle();
         self.reader.close();
+        if let Some(topic) = self.totals_topic.take() {
+            topic.close(self.head.number);
+        }
         settled
+    }
+
+    /// A bounded run has not ended before its commits are in the totals' topic. On a stop they are published as far
+    /// as time allows, and the rest by whoever comes next.
+    fn settle_totals(&self, bounds: Bounds) -> Result<()> {
+        match &self.totals_topic {
+            Some(topic) if bounds.available_now && !self.stop.is_requested() => {
+                topic.wait_for(self.head.number, self.options.retry.start_timeout)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads and validates one chunk.
@@ -457,6 +480,9 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         self.done.counts.rejected += done.staged.counts.rejected;
         self.done.commit = Some(self.head.number);
         self.done.positions = self.head.positions();
+        if let Some(topic) = &self.totals_topic {
+            topic.nudge();
+        }
         report::commit(&self.options, &done, &self.reports, self.clock.now());
         if let Err(error) = self.reader.publish_offsets(&self.done.positions) {
             tracing::debug!(target: "foodstream::consumer", "group offsets were not published: {}", error.report());

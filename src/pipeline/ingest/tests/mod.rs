@@ -141,7 +141,8 @@ impl Bench {
             waits: self.waits.clone(),
         };
         let (clock, lake) = (self.clock.clone(), self.lake.clone());
-        let parts = Parts { consumer, cluster: self.broker.cluster(), lake, validator: validator(), clock };
+        let (validator, totals) = (validator(), totals());
+        let parts = Parts { consumer, cluster: self.broker.cluster(), lake, validator, totals, clock };
         Ingest::open(parts, self.options.clone(), true, self.stop.clone())
     }
 
@@ -223,6 +224,12 @@ fn validator() -> Validator {
         rules: Vec::new(),
     };
     Validator::compile(&Schema::orders(), &validation, "created_at", chrono_tz::UTC, TOPIC).unwrap()
+}
+
+/// Of the order columns where nothing is configured.
+fn totals() -> Aggregator {
+    let settings = config::Aggregate::of(&Schema::orders());
+    Aggregator::new(&settings, &validator().lake_schema(), "created_at", chrono_tz::UTC).unwrap()
 }
 
 fn order(id: i64) -> String {
