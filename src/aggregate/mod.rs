@@ -1,142 +1,114 @@
-//! Exact totals by day, for the commit record: rows, and the sum of the money column.
+//! Exact totals by period and group of the rows of a batch, for the commit record.
 //!
+//! ```text
+//! DatedBatch ─groups→ a group's number for each row ─measures→ rows, sums, counts, extremes by number ─→ Totals
+//! ```
 //! Sums are made of whole units in 128 bits, spilling into 256, so that neither order nor number of rows can round or
-//! overflow them. They cover what the lake holds, tagged rows included; a null adds nothing. No I/O.
-//! Above: `pipeline::ingest`, which adds a batch's totals to the lake's (`model::Totals::add`).
+//! overflow them. They cover what the lake holds, tagged rows included; a null adds nothing and is a group of its
+//! own. Work is column by column, and nothing is allocated for a row that brings no new group. No I/O.
+//! Above: `pipeline::ingest`, which adds a batch's totals to the lake's (`model::Totals::after`), and `cli`, which
+//! makes a lost log's totals anew.
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType as ArrowType, Decimal128Type, SchemaRef, i256};
+mod groups;
+mod measures;
 
+use arrow::datatypes::{DataType as ArrowType, SchemaRef};
+use chrono_tz::Tz;
+
+use self::groups::{GroupColumn, Groups};
+use self::measures::{MeasureColumn, Sums};
+use crate::config;
 use crate::error::{Error, Result};
-use crate::model::micro_batch::format_decimal;
-use crate::model::{DatedBatch, Totals};
+use crate::model::{Aggregation, DatedBatch, Every, Group, Totals};
 
-/// The orders table's money: summed where the schema has it as a decimal.
-const SUM_COLUMN: &str = "amount";
-
-/// Which columns of the lake are summed.
+/// An aggregation, bound to the columns of a lake.
 #[derive(Clone, Debug)]
-pub struct DailyTotals {
-    sums: Vec<SumColumn>,
+pub struct Aggregator {
+    definition: Aggregation,
+    max_groups: usize,
+    groups: Vec<GroupColumn>,
+    measures: Vec<MeasureColumn>,
+    /// Where the hour comes from; the day is the batch's own.
+    hours: Option<(usize, Tz)>,
 }
 
-#[derive(Clone, Debug)]
-struct SumColumn {
-    name: String,
-    index: usize,
-    scale: usize,
-}
-
-impl DailyTotals {
-    /// Sums `amount` if it is a decimal; other types have no exact sum.
-    pub fn new(lake_schema: &SchemaRef) -> Self {
-        let sums = lake_schema.fields().iter().enumerate().filter(|(_, field)| field.name() == SUM_COLUMN);
-        let sums = sums.filter_map(|(index, field)| match field.data_type() {
-            ArrowType::Decimal128(_, scale) => {
-                Some(SumColumn { name: field.name().clone(), index, scale: usize::try_from(*scale).ok()? })
-            }
-            _ => None,
+impl Aggregator {
+    /// # Errors
+    /// `Config`: a column that the lake does not have, or of a type that cannot be grouped or summed exactly.
+    pub fn new(
+        settings: &config::Aggregate,
+        lake_schema: &SchemaRef,
+        timestamp_column: &str,
+        zone: Tz,
+    ) -> Result<Aggregator> {
+        let definition = settings.definition.clone();
+        let find = |list: &str, name: &str| {
+            let found = lake_schema.column_with_name(name).map(|(index, field)| (index, field.data_type().clone()));
+            found.ok_or_else(|| {
+                Error::config(format!("`aggregate.{list}` names `{name}`, which is no column of the lake"))
+            })
+        };
+        let groups = definition.group_by.iter().map(|name| {
+            let (index, data_type) = find("group_by", name)?;
+            GroupColumn::new(index, &data_type).ok_or_else(|| unfit("group_by", name, &data_type))
         });
-        DailyTotals { sums: sums.collect() }
+        let measures = definition.columns().into_iter().map(|name| {
+            let (index, data_type) = find("sum", name)?;
+            MeasureColumn::new(name, index, &data_type, &definition).ok_or_else(|| unfit("sum", name, &data_type))
+        });
+        let hours = match definition.every {
+            Every::Day => None,
+            Every::Hour => Some((find("every", timestamp_column)?.0, zone)),
+        };
+        Ok(Aggregator {
+            groups: groups.collect::<Result<_>>()?,
+            measures: measures.collect::<Result<_>>()?,
+            max_groups: settings.max_groups as usize,
+            definition,
+            hours,
+        })
     }
 
-    /// Totals of these batches alone; several batches of one day add up. A day whose values are all null sums to zero.
+    /// Totals of these batches alone.
+    ///
+    /// # Errors
+    /// `Config`: more groups of a period than `aggregate.max_groups`. `Bug`: batches of another schema.
     pub fn of(&self, batches: &[DatedBatch]) -> Result<Totals> {
-        let mut totals = Totals::default();
+        let mut groups = Groups::new(&self.groups, self.hours);
+        let mut sums: Vec<Sums<'_>> = self.measures.iter().map(Sums::new).collect();
+        let mut rows: Vec<u64> = Vec::new();
+        let mut numbers: Vec<u32> = Vec::new();
         for batch in batches {
-            let mut of_batch = Totals::default();
-            let day = of_batch.days.entry(batch.date).or_default();
-            day.rows = batch.rows.num_rows() as u64;
-            for column in &self.sums {
-                day.sums.insert(column.name.clone(), column.sum(batch)?);
+            groups.number(batch, &mut numbers)?;
+            self.refuse_too_many(&groups)?;
+            rows.resize(groups.len(), 0);
+            numbers.iter().for_each(|&number| rows[number as usize] += 1);
+            for sum in &mut sums {
+                sum.add(&batch.rows, &numbers, groups.len())?;
             }
-            totals.add(&of_batch)?;
+        }
+        let mut totals = Totals::default();
+        for (number, (period, values)) in groups.into_keys().into_iter().enumerate() {
+            let columns = sums.iter().map(|sum| (sum.column().to_owned(), sum.measure(number))).collect();
+            totals.insert(period, values, Group { rows: rows[number], columns });
         }
         Ok(totals)
     }
+
+    /// Ahead of the lake's own check, so that a column of unique values fills no memory first.
+    fn refuse_too_many(&self, groups: &Groups<'_>) -> Result<()> {
+        match groups.fullest() {
+            Some((period, count)) if count > self.max_groups => {
+                Err(self.definition.too_many_groups(period, self.max_groups))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
-impl SumColumn {
-    fn sum(&self, batch: &DatedBatch) -> Result<String> {
-        let array = batch.rows.columns().get(self.index).and_then(|array| array.as_primitive_opt::<Decimal128Type>());
-        let array = array.ok_or_else(|| Error::bug(format!("a lake batch has no decimal column `{}`", self.name)))?;
-        let (mut wide, mut narrow) = (i256::ZERO, 0i128);
-        let mut add = |units: i128| match narrow.checked_add(units) {
-            Some(sum) => narrow = sum,
-            None => {
-                // A batch has fewer than 2^32 rows: 256 bits cannot overflow.
-                wide = wide.wrapping_add(i256::from_i128(narrow));
-                narrow = units;
-            }
-        };
-        if array.null_count() == 0 {
-            array.values().iter().copied().for_each(&mut add);
-        } else {
-            array.iter().flatten().for_each(&mut add);
-        }
-        Ok(format_decimal(wide.wrapping_add(i256::from_i128(narrow)), self.scale))
-    }
+fn unfit(list: &str, name: &str, data_type: &ArrowType) -> Error {
+    Error::config(format!("`aggregate.{list}` cannot take column `{name}` of type {data_type}"))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{ArrayRef, Decimal128Array, Float64Array, RecordBatch};
-    use chrono::NaiveDate;
-
-    use super::*;
-
-    fn dated(day: u32, amounts: ArrayRef) -> DatedBatch {
-        let rows = RecordBatch::try_from_iter([("amount", amounts)]).unwrap();
-        DatedBatch { date: NaiveDate::from_ymd_opt(2025, 11, day).unwrap(), rows }
-    }
-
-    fn decimals(day: u32, units: &[Option<i128>], precision: u8, scale: i8) -> DatedBatch {
-        let array = Decimal128Array::from(units.to_vec()).with_precision_and_scale(precision, scale).unwrap();
-        dated(day, Arc::new(array))
-    }
-
-    fn shown(totals: &Totals) -> Vec<(String, u64, Option<&str>)> {
-        let day = |(date, day): (&NaiveDate, _)| {
-            let day: &crate::model::DayTotal = day;
-            (date.to_string(), day.rows, day.sums.get("amount").map(String::as_str))
-        };
-        totals.days.iter().map(day).collect()
-    }
-
-    #[test]
-    fn sums_are_exact_by_day_over_several_batches() {
-        let batches = [
-            decimals(18, &[Some(35_000), None, Some(-1)], 10, 2),
-            decimals(19, &[None], 10, 2),
-            decimals(18, &[Some(1)], 10, 2),
-        ];
-        let totals = DailyTotals::new(&batches[0].rows.schema()).of(&batches).unwrap();
-        let expected = [("2025-11-18".to_owned(), 4, Some("350.00")), ("2025-11-19".to_owned(), 1, Some("0.00"))];
-        assert_eq!(shown(&totals), expected);
-    }
-
-    #[test]
-    fn sums_past_128_bits_are_still_exact() {
-        let largest = Some(10i128.pow(38) - 1);
-        let batches = [decimals(18, &[largest; 4], 38, 1)];
-        let totals = DailyTotals::new(&batches[0].rows.schema()).of(&batches).unwrap();
-        let sum = format!("3{}.6", "9".repeat(37));
-        assert_eq!(shown(&totals), [("2025-11-18".to_owned(), 4, Some(sum.as_str()))]);
-    }
-
-    #[test]
-    fn doubles_are_counted_but_not_summed() {
-        let batches = [dated(18, Arc::new(Float64Array::from(vec![0.1, 0.2])))];
-        let totals = DailyTotals::new(&batches[0].rows.schema()).of(&batches).unwrap();
-        assert_eq!(shown(&totals), [("2025-11-18".to_owned(), 2, None)]);
-    }
-
-    #[test]
-    fn a_batch_of_another_schema_is_a_bug_not_a_panic() {
-        let schema = decimals(18, &[], 10, 2).rows.schema();
-        let other = [dated(18, Arc::new(Float64Array::from(vec![1.0])))];
-        assert_eq!(DailyTotals::new(&schema).of(&other).unwrap_err().kind(), crate::error::Kind::Bug);
-    }
-}
+mod tests;

@@ -72,7 +72,8 @@ fn sample(reader: &LakeReader, args: &Read, limit: usize, out: &mut Out) -> Resu
 
 pub fn rebuild(common: &Common, yes: bool, session: &mut Session) -> Result<i32> {
     let settings = session.begin(common)?;
-    let options = compose::lake_options(&settings, &compose::validator(&settings)?)?;
+    let validator = compose::validator(&settings)?;
+    let options = compose::lake_options(&settings, &validator)?;
     if !yes {
         confirm(&format!(
             "This sets the log in {} aside and writes a new one from the files of {}.\nStop all consumers first.",
@@ -80,7 +81,8 @@ pub fn rebuild(common: &Common, yes: bool, session: &mut Session) -> Result<i32>
             options.settings.path.display()
         ))?;
     }
-    let done = rebuild_log(&options)?;
+    let totals = compose::aggregator(&settings, &validator)?;
+    let done = rebuild_log(&options, &|batches| totals.of(batches))?;
     let out = &mut session.out;
     out.line(format_args!(
         "✓ {} commits from {} files: {} rows accepted, {} in quarantine",

@@ -34,6 +34,11 @@ pub const MEMORY_BUDGET_MB: u32 = 128;
 pub const UNIQUE_HORIZON: u64 = 1_000_000;
 /// The documents' pace: one event a second, for people to watch.
 pub const EVENT_RATE: f64 = 1.0;
+/// A commit record carries every group it touched: a thousand are some 150 kB a commit. More is mostly a column like an
+/// order's number, which makes a group of each row.
+pub const MAX_GROUPS: u32 = 1_000;
+/// The documents' money column: summed where nothing else is said and it is a decimal.
+pub const SUM_COLUMN: &str = "amount";
 /// Long enough for a container beside us to come up.
 pub const START_TIMEOUT_SEC: f64 = 30.0;
 /// A service that comes back is noticed within half a minute.

@@ -35,6 +35,8 @@ pub(super) struct Raw {
     pub consumer: Option<RawConsumer>,
     #[garde(dive)]
     pub validation: Option<RawValidation>,
+    #[garde(dive)]
+    pub aggregate: Option<RawAggregate>,
     /// The columns, in order. Left out, the producer takes the table's columns and the consumer the order schema.
     pub schema: Option<Vec<RawColumn>>,
     #[garde(dive)]
@@ -352,6 +354,41 @@ pub(super) struct RawRule {
     /// Characters, not bytes.
     #[schemars(range(min = 0))]
     pub max_length: Option<i64>,
+}
+
+/// Totals that every commit keeps, exactly. All but `max_groups` and `topic` is fixed by the first commit.
+#[derive(Deserialize, JsonSchema, Validate, Default)]
+#[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
+pub(super) struct RawAggregate {
+    /// The period: a day, or an hour of the wall clock of datalake.partition_timezone.
+    #[schemars(extend("default" = "day"))]
+    pub every: Option<RawEvery>,
+    /// Columns whose values are kept apart: string, boolean, integer or date.
+    #[schemars(extend("default" = []))]
+    pub group_by: Option<Vec<String>>,
+    /// Decimal or integer columns. Default: amount, where it is a decimal.
+    pub sum: Option<Vec<String>>,
+    #[schemars(extend("default" = []))]
+    pub min: Option<Vec<String>>,
+    #[schemars(extend("default" = []))]
+    pub max: Option<Vec<String>>,
+    /// Kept as sum and count; shown with two more digits, rounded half away from zero.
+    #[schemars(extend("default" = []))]
+    pub avg: Option<Vec<String>>,
+    /// A compacted topic that every commit's totals are published to.
+    pub topic: Option<String>,
+    /// Groups of one period, at most.
+    #[garde(range(min = 1, max = 100_000))]
+    #[schemars(extend("default" = defaults::MAX_GROUPS))]
+    pub max_groups: Option<i64>,
+}
+
+#[derive(Deserialize, JsonSchema, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawEvery {
+    Day,
+    Hour,
 }
 
 #[derive(Deserialize, JsonSchema, Default)]

@@ -9,8 +9,8 @@ use chrono_tz::Tz;
 use secrecy::SecretString;
 
 use super::provenance::Provenance;
-use super::secrets;
-use crate::model::Schema;
+use super::{defaults, secrets};
+use crate::model::{Aggregation, DataType, Schema};
 
 /// Everything a pipeline is told. Sections a command does not need may be absent in the file; asking for
 /// one that is absent is a located configuration error (`Settings::require_*`).
@@ -25,6 +25,7 @@ pub struct Settings {
     pub lake: Option<Lake>,
     pub consumer: Consumer,
     pub validation: Validation,
+    pub aggregate: Aggregate,
     /// `None` where the file writes no `schema`: the producer then takes the table's columns, the consumer
     /// `Schema::orders()`.
     pub schema: Option<Schema>,
@@ -235,6 +236,28 @@ pub struct Rule {
     pub one_of: Option<Vec<String>>,
     pub matches: Option<String>,
     pub max_length: Option<u64>,
+}
+
+/// The totals that every commit keeps.
+#[derive(Clone, Debug)]
+pub struct Aggregate {
+    /// Pinned with the lake.
+    pub definition: Aggregation,
+    /// Groups of one period, at most.
+    pub max_groups: u32,
+    /// Where they are published.
+    pub topic: Option<String>,
+}
+
+impl Aggregate {
+    /// What is kept of these columns where nothing is configured: rows by day, and the sum of a decimal `amount`.
+    pub fn of(schema: &Schema) -> Aggregate {
+        let is_money = |data_type| matches!(data_type, DataType::Decimal { .. });
+        let column = schema.columns.iter().find(|column| column.name == defaults::SUM_COLUMN);
+        let sum = column.filter(|column| is_money(column.data_type)).map(|column| column.name.clone());
+        let definition = Aggregation { sum: sum.into_iter().collect(), ..Aggregation::default() };
+        Aggregate { definition, max_groups: defaults::MAX_GROUPS, topic: None }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoints;
 
 /// A snapshot after so many records: reading a thousand takes some 30 ms, and a snapshot of ten years of daily
-/// totals is 300 kB, so more often would write more than it saves.
+/// totals is 300 kB (times the groups of a day), so more often would write more than it saves.
 pub(crate) const SNAPSHOT_EVERY: u64 = 1_000;
 
 /// The newest may be torn by the disk; the one before is then still near.
@@ -151,7 +151,7 @@ impl Log {
     }
 
     /// Takes in the next record; `false` when there is none yet.
-    fn step(&self, state: &mut State) -> Result<bool> {
+    pub(super) fn step(&self, state: &mut State) -> Result<bool> {
         let number = state.head.number + 1;
         let Some((record, hash)) = self.read(number)? else { return Ok(false) };
         state.apply(record, hash, &self.record_path(number))?;

@@ -213,6 +213,12 @@ impl Dir {
         }
     }
 
+    /// Gives the file another name of this folder, in place of the file that has it.
+    pub fn replace(&self, name: &str, new_name: &str) -> Result<()> {
+        rustix::fs::renameat(&self.fd, name, &self.fd, new_name)
+            .map_err(|e| self.move_failed(name, &self.join(new_name), e))
+    }
+
     pub(super) fn link_and_remove(&self, name: &str, to: &Dir, new_name: &str) -> Result<Moved> {
         let moved = self.link_new(name, to, new_name)?;
         if moved == Moved::Done {

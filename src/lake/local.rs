@@ -49,12 +49,15 @@ pub struct LakeOptions {
     pub schema_text: Schema,
     /// Pinned as well.
     pub drop_invalid_rows: bool,
+    /// Its definition is pinned, its bound is not.
+    pub aggregate: config::Aggregate,
     pub clock: Arc<dyn Clock>,
 }
 
 impl LakeOptions {
     pub(super) fn pin(&self) -> Pin {
-        Pin::new(&self.schema_text, self.drop_invalid_rows, self.settings.partition_timezone)
+        let zone = self.settings.partition_timezone;
+        Pin::new(&self.schema_text, self.drop_invalid_rows, zone, &self.aggregate.definition)
     }
 
     /// Refuses folders that cannot be used, before anything is created in them.
@@ -269,7 +272,7 @@ impl LocalLake {
     }
 
     fn next_record(&self, state: &State, staged: &Staged) -> Result<Record> {
-        let (totals, running) = state.after(staged.counts, &staged.totals)?;
+        let (totals, running) = state.after(staged.counts, &staged.totals, self.options.aggregate.max_groups)?;
         let entries = |quarantine: bool| {
             let files = staged.files.iter().filter(|file| file.quarantine == quarantine);
             files.map(entry).collect::<Vec<_>>()

@@ -2,10 +2,12 @@
 //!
 //! `local` implements the contract on a file system: staging beside the lake, a put-if-absent record as the
 //! commit, renames to make it visible, recovery that finishes what a kill left (protocols L1 to L8).
+//! `follow` reads totals out of the log, for tables and for the topic they are published to.
 //! Above: `pipeline::ingest`, `verify`, `tools`.
 
 mod commit_log;
 mod durable;
+mod follow;
 mod identity;
 mod layout;
 mod local;
@@ -24,16 +26,16 @@ pub mod sample;
 mod stage;
 mod staging;
 mod state;
-mod totals;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
+pub use follow::{Changes, TotalsFollower, TotalsLog};
 pub use local::{LakeOptions, LocalLake};
 pub use plan::Plan;
-pub use rebuild::{Gap, RebuildReport, rebuild_log};
+pub use rebuild::{Gap, RebuildReport, TotalsOf, rebuild_log};
 
 use arrow::array::Array;
 
@@ -52,7 +54,7 @@ pub struct Head {
     pub topic_id: String,
     /// All rows so far.
     pub counts: Counts,
-    /// All days so far.
+    /// All groups of all periods so far.
     pub totals: Totals,
 }
 

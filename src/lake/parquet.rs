@@ -22,15 +22,16 @@ use serde::de::DeserializeOwned;
 use super::durable;
 use crate::config::Compression;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Counts, OffsetRange, Totals};
+use crate::model::{Counts, OffsetRange};
 
 /// Decimals of up to so many digits are stored as 32- or 64-bit integers, which delta packing takes.
 const MAX_INTEGER_DECIMAL: u8 = 18;
 
 const CREATED_BY: &str = concat!("foodstream ", env!("CARGO_PKG_VERSION"));
 
-/// Version of the footer's keys.
-const FOOTER_VERSION: &str = "1";
+/// Version of the footer's keys. The first one held totals as well, which a rebuild makes from the rows now.
+const FOOTER_VERSION: &str = "2";
+const KNOWN_FOOTERS: [&str; 2] = ["1", FOOTER_VERSION];
 
 /// How files of one schema are written.
 pub(crate) fn properties(schema: &Schema, compression: Compression) -> Result<WriterProperties> {
@@ -86,7 +87,6 @@ pub(crate) struct Footer {
     pub ranges: Vec<OffsetRange>,
     /// Of the whole batch.
     pub counts: Counts,
-    pub totals: Totals,
 }
 
 const KEY_PREFIX: &str = "foodstream.";
@@ -106,7 +106,6 @@ impl Footer {
             ("topic_id", self.topic_id.clone()),
             ("ranges", json(serde_json::to_string(&self.ranges))?),
             ("counts", json(serde_json::to_string(&self.counts))?),
-            ("totals", json(serde_json::to_string(&self.totals))?),
         ];
         Ok(pairs.into_iter().map(|(key, value)| KeyValue::new(format!("{KEY_PREFIX}{key}"), value)).collect())
     }
@@ -119,7 +118,7 @@ impl Footer {
         fn json<T: DeserializeOwned>(text: Option<String>) -> Option<T> {
             serde_json::from_str(&text?).ok()
         }
-        if get("version")? != FOOTER_VERSION {
+        if !KNOWN_FOOTERS.contains(&get("version")?.as_str()) {
             return None;
         }
         let part = get("part")?;
@@ -136,7 +135,6 @@ impl Footer {
             topic_id: get("topic_id")?,
             ranges: json(get("ranges"))?,
             counts: json(get("counts"))?,
-            totals: json(get("totals"))?,
         })
     }
 }

@@ -1,13 +1,15 @@
 //! A new commit log from the footers of the files, for a lake whose log was lost or damaged (protocol L8).
 //!
-//! Each file says which offset ranges its batch held, how many files the batch had, and the batch's counts and
-//! totals. What the footers cannot tell: commits that had no file. Offsets between two batches may have been
+//! Each file says which offset ranges its batch held, how many files the batch had, and the batch's counts. Totals
+//! are made anew from the rows, as the configuration says now. What the footers cannot tell: commits that had no file. Offsets between two batches may have been
 //! such commits (control records, expired messages) or files that are gone, so they are reported as gaps and
 //! never passed over in silence. After the last file the topic is read again, which repeats nothing.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use uuid::Uuid;
 
 use super::commit_log::Log;
@@ -15,12 +17,13 @@ use super::durable::{Dir, Moved};
 use super::identity;
 use super::layout::{self, COMMITS, METADATA, PLANS, SNAPSHOTS};
 use super::parquet::{self, Footer};
+use super::read::DEFAULT_BATCH_ROWS;
 use super::record::{FileEntry, Record, Running, VERSION};
 use super::staging;
 use super::state::State;
 use super::{LakeOptions, publish};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Counts, OffsetRange, Totals};
+use crate::model::{Counts, DatedBatch, OffsetRange, Totals};
 
 /// Offsets between two batches of which no file tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,12 +49,16 @@ pub struct RebuildReport {
     pub set_aside: Option<PathBuf>,
 }
 
+/// Makes the totals of rows; a file's rows come in several calls.
+pub type TotalsOf<'a> = dyn Fn(&[DatedBatch]) -> Result<Totals> + 'a;
+
 /// Writes a new log. The old one, if any, is set aside and not deleted. Only with an explicit yes of a person.
 ///
 /// # Errors
+/// `Config`: more groups than `aggregate.max_groups`.
 /// `Lake`: a living writer, foreign files, files of two lakes or topics, two batches that hold the same offsets.
 /// `DataLoss`: a batch of which files are missing. `Schema`: files of other columns. Nothing is changed then.
-pub fn rebuild_log(options: &LakeOptions) -> Result<RebuildReport> {
+pub fn rebuild_log(options: &LakeOptions, totals_of: &TotalsOf<'_>) -> Result<RebuildReport> {
     options.refuse_unfit()?;
     let settings = &options.settings;
     let staging = Dir::create_all(&settings.staging_path)?;
@@ -67,7 +74,7 @@ pub fn rebuild_log(options: &LakeOptions) -> Result<RebuildReport> {
         let survey = layout::survey(root)?;
         layout::refuse_foreign(root, &survey, key)?;
         for name in survey.files {
-            found.push(read_file(options, root, &name, is_quarantine)?);
+            found.push(read_file(options, root, &name, is_quarantine, totals_of)?);
         }
     }
     let Some(first) = found.first().map(|file| file.footer.clone()) else {
@@ -81,7 +88,7 @@ pub fn rebuild_log(options: &LakeOptions) -> Result<RebuildReport> {
     };
     refuse_mixed(&found, &first)?;
     let mut sets = group(found);
-    let staged = complete_from_staging(&staging, &mut sets, &first)?;
+    let staged = complete_from_staging(&staging, &mut sets, &first, totals_of)?;
     refuse_incomplete(&sets)?;
     let order = order(&sets)?;
     for file in staged {
@@ -96,9 +103,17 @@ struct Found {
     quarantine: bool,
     entry: FileEntry,
     footer: Footer,
+    /// Of its rows; none for a file of the quarantine.
+    totals: Totals,
 }
 
-fn read_file(options: &LakeOptions, root: &Dir, name: &str, quarantine: bool) -> Result<Found> {
+fn read_file(
+    options: &LakeOptions,
+    root: &Dir,
+    name: &str,
+    quarantine: bool,
+    totals_of: &TotalsOf<'_>,
+) -> Result<Found> {
     let path = root.join(name);
     let gone = || Error::new(Kind::Lake, format!("{} vanished while it was read", path.display()));
     let builder = parquet::reader(identity::open(root, name)?.ok_or_else(gone)?, &path)?;
@@ -115,7 +130,31 @@ fn read_file(options: &LakeOptions, root: &Dir, name: &str, quarantine: bool) ->
     let rows = builder.metadata().file_metadata().num_rows().max(0) as u64;
     let (bytes, crc) = parquet::checksum(identity::open(root, name)?.ok_or_else(gone)?, &path)?;
     let entry = FileEntry { name: name.to_owned(), rows, bytes, crc32c: format!("{crc:08x}") };
-    Ok(Found { path, quarantine, entry, footer })
+    let totals = read_totals(builder, &path, &footer, totals_of)?;
+    Ok(Found { path, quarantine, entry, footer, totals })
+}
+
+/// Reads all rows of a file of the lake.
+fn read_totals(
+    builder: ParquetRecordBatchReaderBuilder<File>,
+    path: &Path,
+    footer: &Footer,
+    totals_of: &TotalsOf<'_>,
+) -> Result<Totals> {
+    let mut totals = Totals::default();
+    if footer.quarantine {
+        return Ok(totals);
+    }
+    let unreadable = |cause: Box<dyn std::error::Error + Send + Sync>| {
+        Error::new(Kind::Lake, format!("{} cannot be read to its end", path.display())).because(cause)
+    };
+    let date = layout::parse_date_folder(&footer.folder).ok_or_else(|| unreadable("its folder has no date".into()))?;
+    let reader = builder.with_batch_size(DEFAULT_BATCH_ROWS).build().map_err(|error| unreadable(error.into()))?;
+    for rows in reader {
+        let rows = rows.map_err(|error| unreadable(error.into()))?;
+        totals.add(&totals_of(&[DatedBatch { date, rows }])?)?;
+    }
+    Ok(totals)
 }
 
 fn refuse_mixed(found: &[Found], first: &Footer) -> Result<()> {
@@ -188,7 +227,12 @@ impl Unfinished {
 
 /// A batch of which one file is visible was committed, so its others are taken from staging where they lie there.
 /// A batch without a visible file was not, or will be read again from the topic.
-fn complete_from_staging(staging: &Dir, sets: &mut [Set], first: &Footer) -> Result<Vec<Unfinished>> {
+fn complete_from_staging(
+    staging: &Dir,
+    sets: &mut [Set],
+    first: &Footer,
+    totals_of: &TotalsOf<'_>,
+) -> Result<Vec<Unfinished>> {
     let mut open: BTreeMap<String, &mut Set> = sets
         .iter_mut()
         .filter(|set| set.files.len() < set.footer.parts)
@@ -213,9 +257,10 @@ fn complete_from_staging(staging: &Dir, sets: &mut [Set], first: &Footer) -> Res
             let entry =
                 FileEntry { name: format!("{}/{name}", footer.folder), rows, bytes, crc32c: format!("{crc:08x}") };
             let (part, quarantine) = (footer.part, footer.quarantine);
+            let totals = read_totals(builder, &path, &footer, totals_of)?;
             let staged = Dir::open(folder.path())?;
             unfinished.push(Unfinished { staged, name, folder: footer.folder.clone(), quarantine });
-            set.files.insert(part, Found { path, quarantine, entry, footer });
+            set.files.insert(part, Found { path, quarantine, entry, footer, totals });
         }
     }
     Ok(unfinished)
@@ -421,11 +466,13 @@ impl Builder<'_> {
             files.push(file.entry.clone());
         }
         record.counts = set.footer.counts;
-        self.follow(state, record, set.footer.counts, &set.footer.totals)
+        let mut part = Totals::default();
+        set.files.values().try_for_each(|file| part.add(&file.totals))?;
+        self.follow(state, record, set.footer.counts, &part)
     }
 
     fn follow(&self, state: &mut State, mut record: Record, counts: Counts, part: &Totals) -> Result<()> {
-        (record.totals, record.running) = state.after(counts, part)?;
+        (record.totals, record.running) = state.after(counts, part, self.options.aggregate.max_groups)?;
         record.previous = Some(state.head.hash.clone());
         let hash = self.append(&record)?;
         let path = self.log.record_path(record.number);

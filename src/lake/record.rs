@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Kind, Result};
-use crate::model::{Counts, OffsetRange, Schema, Totals};
+use crate::model::{Aggregation, Counts, OffsetRange, Schema, Totals};
 
-/// Version of every sealed file. A program that meets another one stops rather than guess.
-pub(crate) const VERSION: u32 = 1;
+/// Version of every sealed file. A program that meets another one stops rather than guess. 2: totals by group.
+pub(crate) const VERSION: u32 = 2;
 
 /// One commit. `deny_unknown_fields`: a field this version does not know would be lost by the next totals.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub(crate) struct Record {
     pub quarantine: Vec<FileEntry>,
     /// Of this commit.
     pub counts: Counts,
-    /// Whole totals, this commit included, of the days it touched.
+    /// Whole totals, this commit included, of the groups it touched.
     pub totals: Totals,
     /// Of the whole log up to here.
     pub running: Running,
@@ -80,6 +80,7 @@ pub(crate) struct Pin {
     pub columns: Vec<PinnedColumn>,
     pub drop_invalid_rows: bool,
     pub partition_timezone: String,
+    pub aggregate: Aggregation,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,13 +93,18 @@ pub(crate) struct PinnedColumn {
 }
 
 impl Pin {
-    pub fn new(schema: &Schema, drop_invalid_rows: bool, partition_timezone: chrono_tz::Tz) -> Pin {
+    pub fn new(schema: &Schema, drop_invalid_rows: bool, zone: chrono_tz::Tz, aggregate: &Aggregation) -> Pin {
         let columns = schema.columns.iter().map(|column| PinnedColumn {
             name: column.name.clone(),
             data_type: column.data_type.to_string(),
             nullable: column.nullable,
         });
-        Pin { columns: columns.collect(), drop_invalid_rows, partition_timezone: partition_timezone.name().to_owned() }
+        Pin {
+            columns: columns.collect(),
+            drop_invalid_rows,
+            partition_timezone: zone.name().to_owned(),
+            aggregate: aggregate.clone(),
+        }
     }
 
     /// Compares what is asked for now with what the lake was founded with.
@@ -118,10 +124,31 @@ impl Pin {
             ("datalake.partition_timezone", self.partition_timezone.clone(), now.partition_timezone.clone()),
         ];
         match settings.into_iter().find(|(_, then, now)| then != now) {
-            None => Ok(()),
+            None => self.check_aggregate(&now.aggregate),
             Some((key, then, now)) => Err(Error::config(format!(
                 "`{key}` is {now}, but the lake was founded with {then} and holds rows written so; set it back, or \
                  name new folders for lake and checkpoint"
+            ))),
+        }
+    }
+
+    /// Totals of another kind cannot be added to those of the log, but they can be made anew from the files.
+    fn check_aggregate(&self, now: &Aggregation) -> Result<()> {
+        let then = &self.aggregate;
+        let list = |columns: &[String]| format!("[{}]", columns.join(", "));
+        let settings = [
+            ("every", then.every.to_string(), now.every.to_string()),
+            ("group_by", list(&then.group_by), list(&now.group_by)),
+            ("sum", list(&then.sum), list(&now.sum)),
+            ("min", list(&then.min), list(&now.min)),
+            ("max", list(&then.max), list(&now.max)),
+            ("avg", list(&then.avg), list(&now.avg)),
+        ];
+        match settings.into_iter().find(|(_, then, now)| then != now) {
+            None => Ok(()),
+            Some((key, then, now)) => Err(Error::config(format!(
+                "`aggregate.{key}` is {now}, but the lake was founded with {then}; set it back, or stop all consumers \
+                 and run `foodstream lake rebuild-log`, which makes the totals anew from the files"
             ))),
         }
     }
@@ -197,8 +224,8 @@ pub(crate) fn unseal<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T
         return Err(Error::new(
             Kind::Lake,
             format!(
-                "{} has version {version}, this program knows version {VERSION}; use the release that wrote it, or a \
-                 newer one",
+                "{} has version {version}, this program knows version {VERSION}; use the release that wrote it or a \
+                 newer one, or stop all consumers and run `foodstream lake rebuild-log`",
                 path.display()
             ),
         ));
@@ -273,6 +300,7 @@ mod tests {
                 .collect(),
             drop_invalid_rows: true,
             partition_timezone: "UTC".into(),
+            aggregate: Aggregation::default(),
         };
         let then = pin(&[("id", "bigint", false), ("amount", "decimal(10,2)", true)]);
         let log = Path::new("log");
@@ -293,5 +321,10 @@ mod tests {
         }
         let kept = Pin { drop_invalid_rows: false, ..then.clone() };
         assert!(then.check(&kept, log).unwrap_err().to_string().contains("drop_invalid_rows"));
+        let grouped = Aggregation { group_by: vec!["id".into()], ..Aggregation::default() };
+        let error = then.check(&Pin { aggregate: grouped, ..then.clone() }, log).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        let text = error.to_string();
+        assert!(text.contains("`aggregate.group_by` is [id]") && text.contains("rebuild-log"), "{text}");
     }
 }

@@ -102,7 +102,6 @@ impl Stager<'_> {
                 topic_id: self.topic_id.to_owned(),
                 ranges: batch.ranges.clone(),
                 counts: batch.counts,
-                totals: batch.totals.clone(),
             };
             let format = if part.quarantine { self.quarantine } else { self.lake };
             let (file, path) = (self.dir.create(&name)?, self.dir.join(&name));
@@ -161,11 +160,13 @@ fn check_counts(batch: &MicroBatch) -> Result<()> {
     let counts = batch.counts;
     let whole = counts.input == counts.accepted + counts.rejected;
     let rows = (accepted as u64, rejected as u64) == (counts.accepted, counts.rejected);
-    if whole && rows {
+    let totalled = batch.totals.rows();
+    if whole && rows && totalled == counts.accepted {
         return Ok(());
     }
     Err(Error::bug(format!(
-        "a batch does not add up: {counts:?}, but {accepted} accepted rows and {rejected} rejected ones"
+        "a batch does not add up: {counts:?}, but {accepted} accepted rows, {totalled} in its totals, and {rejected} \
+         rejected ones"
     )))
 }
 

@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Head;
 use super::record::{Pin, Record, Running, VERSION};
-use super::totals;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Counts, OffsetRange, PartitionOffset, Totals};
+use crate::model::{Counts, Group, OffsetRange, PartitionOffset, Period, Totals, Values, decimal};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct State {
@@ -17,7 +16,7 @@ pub(crate) struct State {
     pub lake: String,
     pub topic: String,
     pub pin: Pin,
-    /// Sums over all days.
+    /// Sums over all groups.
     pub sums: BTreeMap<String, String>,
     /// The record of the head: the one whose renames may be unfinished.
     pub last: Record,
@@ -103,22 +102,48 @@ impl State {
         if counts != record.running.counts || record.counts.input != record.counts.accepted + record.counts.rejected {
             return Err(broken(path, "its counts do not add up"));
         }
+        if self.rows_gained(&record.totals) != Some(record.counts.accepted) {
+            return Err(broken(path, "its totals do not count the rows it accepted"));
+        }
         self.head.number = record.number;
         self.head.hash = hash;
         self.head.counts = counts;
         self.head.positions.extend(record.ranges.iter().map(|range| (range.partition, range.to)));
-        self.head.totals.days.extend(record.totals.days.iter().map(|(date, day)| (*date, day.clone())));
+        self.head.totals.replace(&record.totals);
         self.sums = record.running.sums.clone();
         self.last = record;
         Ok(())
     }
 
-    /// Counts and totals that a commit of these leaves: (touched days, running).
-    pub fn after(&self, counts: Counts, part: &Totals) -> Result<(Totals, Running)> {
-        let touched = totals::touched_days(&self.head.totals, part)?;
+    /// Rows that whole groups of the next record have beyond ours; `None` where one has fewer.
+    fn rows_gained(&self, touched: &Totals) -> Option<u64> {
+        let gain = |(period, values, group): (Period, &Values, &Group)| {
+            let before = self.head.totals.get(period, values).map_or(0, |before| before.rows);
+            group.rows.checked_sub(before)
+        };
+        touched.iter().map(gain).sum()
+    }
+
+    /// Counts and totals that a commit of these leaves: (touched groups, running).
+    ///
+    /// # Errors
+    /// `Config`: a period would have more groups than `max_groups`.
+    pub fn after(&self, counts: Counts, part: &Totals, max_groups: u32) -> Result<(Totals, Running)> {
+        let touched = self.head.totals.after(part)?;
+        let mut groups: BTreeMap<Period, usize> = BTreeMap::new();
+        for (period, values, _) in touched.iter() {
+            let of_period = groups.entry(period).or_insert_with(|| self.head.totals.groups_of(period));
+            *of_period += usize::from(self.head.totals.get(period, values).is_none());
+        }
+        if let Some((&period, _)) = groups.iter().find(|&(_, &groups)| groups > max_groups as usize) {
+            return Err(self.pin.aggregate.too_many_groups(period, max_groups as usize));
+        }
         let mut sums = self.sums.clone();
-        for day in part.days.values() {
-            totals::add_sums(&mut sums, &day.sums)?;
+        for (column, sum) in part.sums()? {
+            let before = sums.get(&column).map_or("0", String::as_str);
+            let whole = decimal::add(before, &sum);
+            let whole = whole.ok_or_else(|| Error::bug(format!("the sum of `{column}` cannot take `{sum}`")))?;
+            sums.insert(column, whole);
         }
         Ok((touched, Running { counts: add_counts(self.head.counts, counts), sums }))
     }

@@ -6,15 +6,19 @@
 //! Each carries the position that its commit will publish.
 
 pub mod change;
+pub mod decimal;
+pub mod local_time;
 pub mod message;
 pub mod micro_batch;
 pub mod position;
 pub mod reject;
 pub mod schema;
+pub mod totals;
 
 pub use change::{ChangeBatch, Operation};
 pub use message::{Message, MessageBatch};
-pub use micro_batch::{Counts, DatedBatch, DayTotal, MicroBatch, Totals};
+pub use micro_batch::{Counts, DatedBatch, MicroBatch};
 pub use position::{Cursor, Key, OffsetRange, PartitionOffset};
 pub use reject::{Fault, Reason};
 pub use schema::{Column, DataType, Schema};
+pub use totals::{Aggregation, Every, Group, Measure, Period, Totals, Values};

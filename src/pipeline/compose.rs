@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::aggregate::Aggregator;
 use crate::broker::TopicSpec;
 use crate::broker::kafka::{KafkaCluster, KafkaGroupConsumer, KafkaProducer};
 use crate::capture::{PollOptions, PollSource, Preflight};
@@ -10,7 +11,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Settings};
 use crate::consume::Limits;
 use crate::error::{Error, Result};
-use crate::lake::{LakeOptions, LocalLake};
+use crate::lake::{LakeOptions, LocalLake, TotalsFollower};
 use crate::model::{Cursor, Schema};
 use crate::publish::{ProducerFactory, Publisher, PublisherOptions, state_file};
 use crate::validate::Validator;
@@ -19,6 +20,7 @@ use super::ingest::{self, Ingest};
 use super::replicate::{self, BoundedSource, Replicate, Sender};
 use super::retry::{Backoff, until_ok};
 use super::shutdown::Stop;
+use super::totals_topic::{self, Publishing, TotalsTopic};
 
 /// Of the one memory budget, the share an open batch may take: beside it stand the batch that is being written,
 /// the open Parquet writers, and the fetch queue.
@@ -221,8 +223,9 @@ pub fn consumer(
     let kafka = settings.require_kafka()?;
     let lake_settings = settings.require_lake()?;
     let validator = validator(settings)?;
+    let totals = aggregator(settings, &validator)?;
     let lake = LocalLake::open(lake_options(settings, &validator)?)?;
-    let cluster = until_ok(Backoff::new(&settings.retry, bounded), stop, || KafkaCluster::new(kafka))?;
+    let mut cluster = until_ok(Backoff::new(&settings.retry, bounded), stop, || KafkaCluster::new(kafka))?;
     let options = ingest::Options {
         topic: topic_spec(kafka),
         limits: limits(settings),
@@ -234,9 +237,36 @@ pub fn consumer(
         run_id: run.run_id.clone(),
         lake_path: lake_settings.path.clone(),
     };
+    if let Some(topic) = &settings.aggregate.topic {
+        until_ok(Backoff::new(&settings.retry, bounded), stop, || {
+            totals_topic::ensure(&mut cluster, topic, kafka.replication_factor)
+        })?;
+    }
     let consumer = KafkaGroupConsumer::new(kafka)?;
-    let parts = ingest::Parts { consumer, cluster, lake, validator, clock: Arc::new(SystemClock) };
-    Ingest::open(parts, options, bounded, stop.clone())
+    let parts = ingest::Parts { consumer, cluster, lake, validator, totals, clock: Arc::new(SystemClock) };
+    let mut ingest = Ingest::open(parts, options, bounded, stop.clone())?;
+    if let Some(topic) = &settings.aggregate.topic {
+        ingest.publish_totals(totals_publisher(settings, topic, stop)?);
+    }
+    Ok(ingest)
+}
+
+/// Publishes the totals of a lake that has been founded.
+fn totals_publisher(settings: &Settings, topic: &str, stop: &Stop) -> Result<TotalsTopic> {
+    let log = TotalsFollower::open(settings.require_checkpoint()?)?;
+    let lake = log.lake()?.ok_or_else(|| Error::bug("totals are followed before the lake was founded"))?;
+    let factory = Producers {
+        kafka: settings.require_kafka()?.clone(),
+        transactional_id: format!("foodstream-totals-{lake}"),
+        stop: stop.clone(),
+    };
+    TotalsTopic::spawn(Publishing::new(log, factory, topic.to_owned()), &settings.retry)
+}
+
+/// The configured totals, bound to the lake's columns.
+pub fn aggregator(settings: &Settings, validator: &Validator) -> Result<Aggregator> {
+    let zone = settings.require_lake()?.partition_timezone;
+    Aggregator::new(&settings.aggregate, &validator.lake_schema(), &settings.cdc.timestamp_column, zone)
 }
 
 /// The configured columns and rules, compiled.
@@ -259,6 +289,7 @@ pub fn lake_options(settings: &Settings, validator: &Validator) -> Result<LakeOp
         quarantine_schema: validator.quarantine_schema(),
         schema_text: settings.schema.clone().unwrap_or_else(Schema::orders),
         drop_invalid_rows: settings.validation.drop_invalid_rows,
+        aggregate: settings.aggregate.clone(),
         clock: Arc::new(SystemClock),
     })
 }

@@ -11,5 +11,6 @@ pub mod replicate;
 pub mod retry;
 pub mod session;
 pub mod shutdown;
+pub mod totals_topic;
 
 pub use shutdown::Stop;

@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::generate::{self, Order, Plan};
 use crate::model::Key;
-use crate::model::micro_batch::format_decimal;
+use crate::model::decimal;
 use crate::postgres::{Client, CopyWriter, Session, Table, copy_out, insert_text_rows, query_text, quote_identifier};
 
 const APPLICATION: &str = "foodstream insert-orders";
@@ -117,7 +117,7 @@ fn texts(order: &Order) -> Vec<Option<String>> {
         Some(order.customer_name.clone()),
         Some(order.restaurant_name.to_owned()),
         Some(order.item.to_owned()),
-        Some(format_decimal(i128::from(order.amount_cents).into(), usize::from(AMOUNT_SCALE))),
+        Some(decimal::format(i128::from(order.amount_cents).into(), usize::from(AMOUNT_SCALE))),
         Some(order.order_status.to_owned()),
     ]
 }

@@ -88,7 +88,8 @@ fn look_at_event(settings: &Settings) -> Result<Finding> {
     if counts.accepted == 1 {
         return Ok(Finding::fine(NAME, "keeps every rule"));
     }
-    let remedy = "compare schema and validation with configs/purchases.yml; producer.invalid_share breaks some on request";
+    let remedy =
+        "compare schema and validation with configs/purchases.yml; producer.invalid_share breaks some on request";
     Ok(Finding::wrong(NAME, "breaks a rule of the configuration", remedy))
 }
 

@@ -9,11 +9,10 @@
 //! With `drop_invalid_rows: false`, rows that only break a rule stay in the lake, tagged; a row that lost a value in
 //! decoding, has no usable timestamp, or whose message is unreadable goes to quarantine in any case.
 //! `rules` compiles the configuration, `checks` applies it column by column, then `total` and `recent` judge the rows
-//! that are left: computed totals, and values that were accepted before. `days` knows local days, `split` divides
+//! that are left: computed totals, and values that were accepted before. `split` divides
 //! rows, `quarantine` lays out rejects. No I/O. Above: `pipeline::ingest`.
 
 mod checks;
-mod days;
 mod quarantine;
 mod recent;
 mod rules;
@@ -29,12 +28,12 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType as ArrowType, Field, Schema as ArrowSchema, SchemaRef, TimestampMicrosecondType};
 
 use self::checks::ColumnCheck;
-use self::days::LocalDays;
 use self::quarantine::{Quarantine, Reject};
 pub use self::recent::{Recalled, Recent};
 use self::total::TotalCheck;
 use crate::config::settings::Validation;
 use crate::error::{Error, Result};
+use crate::model::local_time::LocalTime;
 use crate::model::{Counts, DatedBatch, Fault, MessageBatch, Reason, Schema};
 use crate::wire::decode::{Decoded, Decoder};
 
@@ -54,7 +53,7 @@ pub struct Validator {
     recent: Option<Recent>,
     unique_column: Option<String>,
     timestamp_column: usize,
-    days: LocalDays,
+    days: LocalTime,
     keep_invalid: bool,
     lake_schema: SchemaRef,
     quarantine: Quarantine,
@@ -95,7 +94,7 @@ impl Validator {
             recent: rules::recent(schema, validation)?,
             unique_column: validation.unique.as_ref().map(|unique| unique.column.clone()),
             timestamp_column: timestamp_index,
-            days: LocalDays::new(partition_timezone),
+            days: LocalTime::new(partition_timezone),
             keep_invalid,
             lake_schema: lake_schema(schema, keep_invalid)?,
             quarantine: Quarantine::new(schema, topic),

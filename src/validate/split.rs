@@ -7,9 +7,9 @@ use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::error::ArrowError;
 use chrono::NaiveDate;
 
-use super::days::LocalDays;
 use crate::error::{Error, Result};
 use crate::model::DatedBatch;
+use crate::model::local_time::LocalTime;
 
 /// From this share of a batch's rows on (one in eight), copying runs through a mask beats picking rows one by one.
 const DENSE_SHARE: usize = 8;
@@ -20,7 +20,7 @@ pub(super) fn by_day(
     rows: &RecordBatch,
     instants_us: &[i64],
     rejected: &[u32],
-    days: &mut LocalDays,
+    days: &mut LocalTime,
 ) -> Result<Vec<DatedBatch>> {
     let mut groups: Vec<(i32, Vec<u32>)> = Vec::new();
     let mut group_of_day: BTreeMap<i32, usize> = BTreeMap::new();

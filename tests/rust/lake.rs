@@ -17,11 +17,11 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Int64Type, Schema as ArrowSchema};
 use foodstream::clock::SystemClock;
-use foodstream::config::{Compression, Lake as Settings};
+use foodstream::config::{Aggregate, Compression, Lake as Settings};
 use foodstream::lake::read::{LakeReader, ReadOptions, Root};
 use foodstream::lake::report::lake_report;
 use foodstream::lake::{Committed, Head, Lake, LakeOptions, LocalLake};
-use foodstream::model::{Counts, DatedBatch, DayTotal, MicroBatch, OffsetRange, PartitionOffset, Schema, Totals};
+use foodstream::model::{Counts, DatedBatch, Group, MicroBatch, OffsetRange, PartitionOffset, Period, Schema};
 
 /// Set for the processes that are to be killed; its value is their lake's folder.
 const CHILD: &str = "FOODSTREAM_TEST_LAKE_CHILD";
@@ -46,6 +46,7 @@ fn options(folder: &Path) -> LakeOptions {
         quarantine_schema: Arc::new(ArrowSchema::new(vec![Field::new("value", DataType::Binary, true)])),
         schema_text: Schema::orders(),
         drop_invalid_rows: true,
+        aggregate: Aggregate::of(&Schema::orders()),
         clock: Arc::new(SystemClock),
     }
 }
@@ -63,8 +64,8 @@ fn batch(partition: i32, from: i64, to: i64) -> MicroBatch {
     for (date, range) in [("2025-11-18", from..middle), ("2025-11-19", middle..last)] {
         let ids: Vec<i64> = range.map(|offset| base + offset).collect();
         let date = date.parse().unwrap();
-        let sums = BTreeMap::from([("amount".to_owned(), format!("{}.25", ids.len() / 4 * 3))]);
-        batch.totals.days.insert(date, DayTotal { rows: ids.len() as u64, sums });
+        let sum = format!("{}.25", ids.len() / 4 * 3);
+        batch.totals.insert(Period::Day(date), Vec::new(), Group::of_sums(ids.len() as u64, &[("amount", &sum)]));
         batch.accepted.push(DatedBatch { date, rows: orders(ids) });
     }
     let reject = Arc::new(BinaryArray::from_iter_values([format!("{partition}/{last}")]));
@@ -122,12 +123,11 @@ fn check(folder: &Path, head: &Head) {
     let batches = head.positions.values().map(|&end| (end / BATCH) as u64).sum::<u64>();
     assert_eq!(rejected, batches);
     assert_eq!(head.counts, Counts { input: batches * BATCH as u64, accepted: batches * (BATCH as u64 - 1), rejected });
-    assert_eq!(head.totals.days.values().map(|day| day.rows).sum::<u64>(), head.counts.accepted);
-    for (date, day) in &head.totals.days {
-        let mut exact = Totals::default();
-        exact.days.insert(*date, batch(0, 0, BATCH).totals.days[date].clone());
-        let each: u64 = exact.days[date].sums["amount"].replace('.', "").parse().unwrap();
-        assert_eq!(day.sums["amount"].replace('.', "").parse::<u64>().unwrap(), each * batches);
+    assert_eq!(head.totals.rows(), head.counts.accepted);
+    let cents = |group: &Group| group.sum("amount").unwrap().replace('.', "").parse::<u64>().unwrap();
+    let one = batch(0, 0, BATCH).totals;
+    for (period, values, group) in head.totals.iter() {
+        assert_eq!(cents(group), cents(one.get(period, values).unwrap()) * batches);
     }
     let report = lake_report(&options.settings, &options.checkpoint, true).unwrap();
     assert!(report.is_sound(), "{report:?}");

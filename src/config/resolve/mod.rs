@@ -3,6 +3,7 @@
 //! Pure but for the secret files it is told to read. A section that lacks a required key is remembered as
 //! unfinished and refused by the command that needs it; a wrong value is refused at once.
 
+mod aggregate;
 mod events;
 mod kafka;
 mod lake;
@@ -49,6 +50,7 @@ pub(super) fn settings(root: &Node, source: Arc<Source>) -> Checked<Settings> {
     let events = resolver.events(&raw.producer.unwrap_or_default())?;
     let schema = raw.schema.map(|columns| resolver.schema(&columns)).transpose()?;
     let validation = resolver.validation(raw.validation.unwrap_or_default(), schema.as_ref())?;
+    let aggregate = resolver.aggregate(raw.aggregate.as_ref(), schema.as_ref(), kafka.as_ref())?;
     let memory_budget_mb = raw.memory.and_then(|memory| memory.budget_mb).map_or(defaults::MEMORY_BUDGET_MB, narrowed);
     resolver.check_memory(&consumer, memory_budget_mb)?;
     let retry = raw.retry.unwrap_or_default();
@@ -68,6 +70,7 @@ pub(super) fn settings(root: &Node, source: Arc<Source>) -> Checked<Settings> {
         lake,
         consumer,
         validation,
+        aggregate,
         schema,
         events,
         retry,

@@ -180,3 +180,58 @@ fn files_are_cut_at_max_rows() {
     assert_eq!(sizes, [5, 5, 20, 20, 20, 20]);
     assert_eq!(ids(&reader), ids_of(0, 0, 100));
 }
+
+#[test]
+fn totals_follow_a_lost_race_and_late_days() {
+    let place = Place::new();
+    let (mut ours, head) = place.founded();
+    let mut theirs = place.open();
+    let staged = ours.stage(&batch(0, 0, 100)).unwrap();
+    commit(&mut theirs, &batch(1, 0, 50));
+    let now = lost(ours.commit(&staged, &head).unwrap());
+    let Committed::Done(done) = ours.commit(&staged, &now).unwrap() else { panic!("lost twice") };
+    check_totals(&done.totals, 135);
+    assert_eq!(done.totals.get(Period::Day(day("2025-11-18")), &[]), Some(&worth(45 + 22)));
+    assert_eq!(theirs.head().unwrap().unwrap().totals, done.totals, "both read the same log");
+    assert_eq!(place.open().head().unwrap().unwrap().totals, done.totals);
+}
+
+#[test]
+fn a_period_with_more_groups_than_wanted_is_refused_before_its_commit() {
+    let mut place = Place::new();
+    place.options.aggregate.definition.group_by = vec!["item".into()];
+    place.options.aggregate.max_groups = 2;
+    let grouped = |from: i64, items: [&str; 2]| {
+        let mut batch = batch(0, from, from + 2);
+        let moved = std::mem::take(&mut batch.totals);
+        for ((period, _, group), item) in moved.iter().zip(items) {
+            batch.totals.insert(period, vec![Some(item.to_owned())], group.clone());
+        }
+        batch
+    };
+    let (mut lake, _) = place.founded();
+    commit(&mut lake, &grouped(0, ["a", "a"]));
+    commit(&mut lake, &grouped(2, ["b", "a"]));
+    let head = lake.head().unwrap().unwrap();
+    let staged = lake.stage(&grouped(4, ["c", "a"])).unwrap();
+    let error = lake.commit(&staged, &head).unwrap_err();
+    assert_eq!(error.kind(), crate::error::Kind::Config);
+    assert!(error.to_string().contains("more than 2 groups of 2025-11-18 by `item`"), "{error}");
+    drop(lake);
+    place.options.aggregate.max_groups = 3;
+    let mut lake = place.open();
+    assert_eq!(lake.head().unwrap().unwrap().number, 2);
+    commit(&mut lake, &grouped(4, ["c", "a"]));
+}
+
+#[test]
+fn a_batch_whose_totals_do_not_count_its_rows_is_refused() {
+    let place = Place::new();
+    let (mut lake, _) = place.founded();
+    let mut wrong = batch(0, 0, 100);
+    wrong.totals.insert(Period::Day(day("2025-11-20")), Vec::new(), worth(1));
+    let error = lake.stage(&wrong).unwrap_err();
+    assert_eq!(error.kind(), crate::error::Kind::Bug);
+    assert!(error.to_string().contains("91 in its totals"), "{error}");
+    commit(&mut lake, &batch(0, 0, 100));
+}

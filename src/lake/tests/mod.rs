@@ -1,6 +1,7 @@
 //! The lake's contract, proven on a real file system: every stop, every damage, every refusal.
 
 mod commit;
+mod follow;
 mod log;
 mod open;
 mod plan;
@@ -9,7 +10,6 @@ mod rebuild;
 mod recent;
 mod stops;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ use super::read::{LakeReader, ReadOptions, Root};
 use super::report::{LakeReport, lake_report};
 use super::{Committed, Head, Lake, LakeOptions, LocalLake};
 use crate::clock::ManualClock;
-use crate::config::{Compression, Lake as Settings};
-use crate::model::{Counts, DatedBatch, DayTotal, MicroBatch, OffsetRange, PartitionOffset, Schema, Totals};
+use crate::config::{Aggregate, Compression, Lake as Settings};
+use crate::model::{Counts, DatedBatch, Group, MicroBatch, OffsetRange, PartitionOffset, Period, Schema, Totals};
 
 /// A lake in a temporary folder.
 struct Place {
@@ -52,6 +52,7 @@ impl Place {
             quarantine_schema: quarantine_schema(),
             schema_text: Schema::orders(),
             drop_invalid_rows: true,
+            aggregate: Aggregate::of(&Schema::orders()),
             clock: Arc::new(ManualClock::new(DateTime::from_timestamp(1_763_546_400, 0).unwrap())),
         };
         Place { folder, options }
@@ -163,9 +164,7 @@ fn batch(partition: i32, from: i64, to: i64) -> MicroBatch {
     let mut batch = MicroBatch { ranges: vec![OffsetRange { partition, from, to }], ..MicroBatch::default() };
     for (date, range) in halves {
         let count = (range.end - range.start) as u64;
-        let cents = count * 150;
-        let sums = BTreeMap::from([("amount".to_owned(), format!("{}.{:02}", cents / 100, cents % 100))]);
-        batch.totals.days.insert(day(date), DayTotal { rows: count, sums });
+        batch.totals.insert(Period::Day(day(date)), Vec::new(), worth(count));
         batch.accepted.push(DatedBatch { date: day(date), rows: rows(range) });
     }
     if rejected > 0 {
@@ -174,6 +173,12 @@ fn batch(partition: i32, from: i64, to: i64) -> MicroBatch {
     let (input, rejected) = ((to - from) as u64, rejected as u64);
     batch.counts = Counts { input, accepted: input - rejected, rejected };
     batch
+}
+
+/// So many orders of 1.50 each.
+fn worth(rows: u64) -> Group {
+    let cents = rows * 150;
+    Group::of_sums(rows, &[("amount", &format!("{}.{:02}", cents / 100, cents % 100))])
 }
 
 /// Ids that `batch(partition, from, to)` accepts.
@@ -200,9 +205,8 @@ fn lost(committed: Committed) -> Head {
 
 /// Sums over all days must equal rows × 1.50.
 fn check_totals(totals: &Totals, rows: u64) {
-    let cents = |text: &String| text.replace('.', "").parse::<u64>().unwrap();
-    assert_eq!(totals.days.values().map(|day| day.rows).sum::<u64>(), rows);
-    assert_eq!(totals.days.values().map(|day| cents(&day.sums["amount"])).sum::<u64>(), rows * 150);
+    let whole = totals.fold(|_, _| Some(())).unwrap();
+    assert_eq!(whole[&()], worth(rows));
 }
 
 fn flip(path: &Path, at: usize) {

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 
-use crate::aggregate::DailyTotals;
+use crate::aggregate::Aggregator;
 use crate::broker::{Cluster, GroupConsumer, TopicSpec};
 use crate::clock::Clock;
 use crate::config;
@@ -37,6 +37,7 @@ use crate::validate::Validator;
 use super::progress::{Ingested, Reports};
 use super::retry::Backoff;
 use super::shutdown::Stop;
+use super::totals_topic::TotalsTopic;
 pub use for_each::Each;
 pub use observe::{Observed, Observer};
 pub use targets::Targets;
@@ -78,7 +79,8 @@ pub struct Ingest<C, K> {
     cluster: K,
     writer: Writer,
     validator: Validator,
-    totals: DailyTotals,
+    totals: Aggregator,
+    totals_topic: Option<TotalsTopic>,
     options: Options,
     stop: Stop,
     clock: Arc<dyn Clock>,
@@ -109,6 +111,7 @@ pub struct Parts<C, K, L> {
     pub cluster: K,
     pub lake: L,
     pub validator: Validator,
+    pub totals: Aggregator,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -116,7 +119,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     /// Creates a missing topic, founds the lake where there is none, and joins the group. Reads nothing yet.
     /// Blocks; a bounded run gives up on services that are away after `retry.start_timeout_sec`.
     pub fn open(parts: Parts<C, K, impl Lake + 'static>, options: Options, bounded: bool, stop: Stop) -> Result<Self> {
-        let Parts { consumer, mut cluster, lake, mut validator, clock } = parts;
+        let Parts { consumer, mut cluster, lake, mut validator, totals, clock } = parts;
         let mut writer = Writer::spawn(lake)?;
         let backoff = || Backoff::new(&options.retry, bounded);
         let head = super::retry::until_ok(backoff(), &stop, || {
@@ -124,13 +127,13 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         })?;
         // Before the group is joined: no partition waits for it.
         repeats::take_in_log(&mut writer, &mut validator)?;
-        let totals = DailyTotals::new(&validator.lake_schema());
         Ok(Ingest {
             reader: Reader::new(consumer),
             cluster,
             writer,
             validator,
             totals,
+            totals_topic: None,
             bounded,
             backoff: backoff(),
             astray: false,
@@ -154,6 +157,11 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     /// Shows every commit of a batch that had messages to `observer`, once it is durable.
     pub fn observe(&mut self, observer: Observer) {
         self.observer = Some(observer);
+    }
+
+    /// From now on commits are followed to a topic.
+    pub fn publish_totals(&mut self, topic: TotalsTopic) {
+        self.totals_topic = Some(topic);
     }
 
     pub fn reports(&self) -> Reports {
@@ -192,6 +200,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         self.astray |= result.is_err() || settled.is_err();
         result?;
         settled?;
+        self.settle_totals(bounds)?;
         Ok(self.done_since(&before, begun))
     }
 
@@ -318,7 +327,21 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     pub fn close(&mut self) -> Result<()> {
         let settled = self.settle();
         self.reader.close();
+        if let Some(topic) = self.totals_topic.take() {
+            topic.close(self.head.number);
+        }
         settled
+    }
+
+    /// A bounded run has not ended before its commits are in the totals' topic. On a stop they are published as far
+    /// as time allows, and the rest by whoever comes next.
+    fn settle_totals(&self, bounds: Bounds) -> Result<()> {
+        match &self.totals_topic {
+            Some(topic) if bounds.available_now && !self.stop.is_requested() => {
+                topic.wait_for(self.head.number, self.options.retry.start_timeout)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads and validates one chunk.
@@ -496,6 +519,9 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         self.done.counts.rejected += done.staged.counts.rejected;
         self.done.commit = Some(self.head.number);
         self.done.positions = self.head.positions();
+        if let Some(topic) = &self.totals_topic {
+            topic.nudge();
+        }
         let now = self.clock.now();
         report::commit(&self.options, &done, &self.reports, now);
         if let Some(observer) = &mut self.observer {

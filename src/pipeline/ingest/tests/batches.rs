@@ -150,8 +150,8 @@ fn what_comes_in_is_accepted_or_rejected() {
     assert_eq!(bench.lake.ids(), [1, 2, 3, 5]);
     let head = bench.lake.head_now();
     assert_eq!(head.counts, done.counts);
-    let day = &head.totals.days[&chrono::NaiveDate::from_ymd_opt(2025, 11, 18).unwrap()];
-    assert_eq!((day.rows, day.sums["amount"].as_str()), (4, "1062.34"));
+    let day = head.totals.get("2025-11-18".parse().unwrap(), &[]).unwrap();
+    assert_eq!((day.rows, day.sum("amount")), (4, Some("1062.34")));
     let rejected: usize = bench.lake.commits()[0].rejected.iter().map(|batch| batch.num_rows()).sum();
     assert_eq!(rejected, 5);
     assert_eq!(bench.broker.group_offsets(GROUP), BTreeMap::from([(0, 3), (1, 6)]), "for lag tools");

@@ -268,6 +268,7 @@ fn a_function_under_rebalances_and_errors_sees_each_offset_under_one_id_only() {
             cluster: bench.broker.cluster(),
             lake: bench.lake.clone(),
             validator: validator(&Validation::default()),
+            totals: totals(),
             clock: Arc::new(crate::clock::SystemClock) as Arc<dyn Clock>,
         };
         let mut options = bench.options.clone();

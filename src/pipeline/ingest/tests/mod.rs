@@ -149,8 +149,8 @@ impl Bench {
             waits: self.waits.clone(),
         };
         let (clock, lake) = (self.clock.clone(), self.lake.clone());
-        let validator = validator(&self.validation);
-        let parts = Parts { consumer, cluster: self.broker.cluster(), lake, validator, clock };
+        let (validator, totals) = (validator(&self.validation), totals());
+        let parts = Parts { consumer, cluster: self.broker.cluster(), lake, validator, totals, clock };
         Ingest::open(parts, self.options.clone(), true, self.stop.clone())
     }
 
@@ -224,6 +224,12 @@ fn range(partition: i32, from: i64, to: i64) -> OffsetRange {
 
 fn validator(validation: &Validation) -> Validator {
     Validator::compile(&Schema::orders(), validation, "created_at", chrono_tz::UTC, TOPIC).unwrap()
+}
+
+/// Of the order columns where nothing is configured.
+fn totals() -> Aggregator {
+    let settings = config::Aggregate::of(&Schema::orders());
+    Aggregator::new(&settings, &validator(&Validation::default()).lake_schema(), "created_at", chrono_tz::UTC).unwrap()
 }
 
 fn order(id: i64) -> String {

@@ -215,6 +215,7 @@ fn two_workers_accept_each_id_once_while_partitions_move_between_them() {
             cluster: bench.broker.cluster(),
             lake: bench.lake.clone(),
             validator: validator(&bench.validation),
+            totals: totals(),
             clock: Arc::new(SystemClock) as Arc<dyn Clock>,
         };
         let mut options = bench.options.clone();

@@ -102,6 +102,7 @@ fn two_workers_bring_each_message_once() {
             cluster: bench.broker.cluster(),
             lake: bench.lake.clone(),
             validator: validator(&bench.validation),
+            totals: totals(),
             clock: Arc::new(SystemClock) as Arc<dyn Clock>,
         };
         let mut options = bench.options.clone();
