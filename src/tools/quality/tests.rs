@@ -169,6 +169,7 @@ fn consume(settings: &Settings, from: i64, values: &[String]) {
         quarantine_schema: validator(settings).unwrap().quarantine_schema(),
         schema_text: settings.schema.clone().unwrap(),
         drop_invalid_rows: settings.validation.drop_invalid_rows,
+        aggregate: settings.aggregate.clone(),
         clock: Arc::new(ManualClock::new(DateTime::from_timestamp(1_763_546_400 + from, 0).unwrap())),
     };
     let mut lake = LocalLake::open(options).unwrap();
