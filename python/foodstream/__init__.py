@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         __version__,
         insert_test_orders,
         read,
+        totals,
         verify_pipeline,
     )
     from foodstream._ledger import BatchLedger
@@ -64,6 +65,7 @@ __all__ = [
     "__version__",
     "insert_test_orders",
     "read",
+    "totals",
     "verify_pipeline",
 ]
 
