@@ -52,7 +52,7 @@ class PurchasesWalk(Walk):
 
     def totals(self) -> tuple[int, dict[str, Decimal]]:
         """Events and exact sums by currency, as the commit record has them."""
-        lines = self.output("totals", "--format", "json").splitlines()
+        lines = self.output("purchases", "totals", "--format", "json").splitlines()
         rows = [json.loads(line, parse_float=Decimal) for line in lines]
         sums: dict[str, Decimal] = {}
         for row in rows:

@@ -261,14 +261,20 @@ pub struct Read {
 
 #[derive(Debug, Args)]
 pub struct Totals {
+    #[command(flatten)]
+    pub shown: ShownTotals,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Args)]
+pub struct ShownTotals {
     /// Group columns to keep apart; none after it folds all [default: aggregate.group_by]
     #[arg(long, value_name = "COL", num_args = 0.., value_delimiter = ',')]
     pub by: Option<Vec<String>>,
     /// Form of the rows
     #[arg(long, value_name = "FORM", default_value = "table")]
     pub format: RowForm,
-    #[command(flatten)]
-    pub common: Common,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -458,6 +464,13 @@ pub enum Purchases {
     Run(PurchasesRun),
     /// Check configuration, Kafka, folders and one generated event; say what to do
     Check {
+        #[command(flatten)]
+        common: PurchasesCommon,
+    },
+    /// Show the totals of every commit together, by day, currency and category
+    Totals {
+        #[command(flatten)]
+        shown: ShownTotals,
         #[command(flatten)]
         common: PurchasesCommon,
     },

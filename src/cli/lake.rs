@@ -4,12 +4,12 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use serde_json::json;
 
-use super::args::{Common, CreateParquet, Read, RowForm, Totals};
+use super::args::{Common, CreateParquet, Read, RowForm, ShownTotals, Totals};
 use super::output::Out;
 use super::rows::{RowWriter, objects};
 use super::session::Session;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Compression;
+use crate::config::{Compression, Settings};
 use crate::error::{Error, Result};
 use crate::lake::read::{LakeReader, ReadOptions, Root};
 use crate::lake::rebuild_log;
@@ -72,10 +72,15 @@ fn sample(reader: &LakeReader, args: &Read, limit: usize, out: &mut Out) -> Resu
 
 pub fn totals(args: &Totals, session: &mut Session) -> Result<i32> {
     let settings = session.begin(&args.common)?;
-    let options = TotalsOptions { by: args.by.clone(), running: true };
-    let TotalsTable { commit, committed_at, rows } = tools::totals_table(&settings, &options)?;
+    show_totals(&settings, &args.shown, session)
+}
+
+/// Totals of whichever pipeline the settings are of.
+pub(super) fn show_totals(settings: &Settings, shown: &ShownTotals, session: &mut Session) -> Result<i32> {
+    let options = TotalsOptions { by: shown.by.clone(), running: true };
+    let TotalsTable { commit, committed_at, rows } = tools::totals_table(settings, &options)?;
     let out = &mut session.out;
-    if args.format == RowForm::Table {
+    if shown.format == RowForm::Table {
         match (commit, committed_at) {
             (Some(number), Some(at)) => {
                 out.line(format_args!("Totals of commit {number}, {}:", at.format("%F %T UTC")))
@@ -83,7 +88,7 @@ pub fn totals(args: &Totals, session: &mut Session) -> Result<i32> {
             _ => out.line("No lake has been founded yet: no totals"),
         }
     }
-    let mut table = RowWriter::new(args.format);
+    let mut table = RowWriter::new(shown.format);
     if out.wants_json() {
         out.report(&json!({ "commit": commit, "committed_at": committed_at, "totals": objects(&rows)? }));
     } else {

@@ -79,7 +79,7 @@ def batches(purchases: Any) -> list[dict[str, Any]]:
 
 
 def totals(purchases: Any) -> dict[tuple[str, str, str], tuple[int, Decimal]]:
-    done = purchases.run("totals", "--format", "json")
+    done = purchases.run("purchases totals", "--format", "json")
     rows = [json.loads(line, parse_float=Decimal) for line in done.stdout.splitlines()]
     return {
         (row["date"], row["currency"], row["product_category"]): (row["rows"], Decimal(row["sum_total_amount"]))

@@ -8,6 +8,7 @@ mod run;
 mod view;
 
 use super::args::Purchases;
+use super::lake;
 use super::session::Session;
 use crate::error::{Error, Result};
 
@@ -16,6 +17,10 @@ pub fn run(command: &Purchases, session: &mut Session) -> Result<i32> {
         Purchases::Produce(args) => produce::run(args, session),
         Purchases::Run(args) => run::run(args, session),
         Purchases::Check { common } => check::run(common, session),
+        Purchases::Totals { shown, common } => {
+            let settings = session.begin_purchases(common)?;
+            lake::show_totals(&settings, shown, session)
+        }
         Purchases::Report { common } => report::run(common, session),
         Purchases::Demo(_) => Err(Error::bug("the demonstration is run by Python")),
     }
