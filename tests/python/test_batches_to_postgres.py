@@ -181,6 +181,23 @@ def test_without_the_ledger_a_kill_between_the_two_commits_counts_rows_twice(pip
     oracle.assert_conserved(pipeline)
 
 
+def test_the_example_runs_as_it_says(pipeline: Any) -> None:
+    pipeline.run("producer", "--once")
+    sums = Sums(pipeline)
+    words = [str(EXAMPLE), "--config", str(pipeline.config_file), "--target", sums.target, "--available-now"]
+    for orders in (10, 0):
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=pipeline.folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SEC,
+            check=True,
+        )
+        assert f"{orders} orders, 0 in quarantine" in done.stdout
+    assert sums.of_target() == sums.of_source()
+
+
 def test_a_function_is_given_batch_and_id_and_the_lake_gets_them_under_that_id(pipeline: Any) -> None:
     foodstream.Producer(pipeline.config).run(once=True)
     seen: list[tuple[str, int]] = []
