@@ -143,9 +143,7 @@ def test_a_single_message_is_no_list(single: Any) -> None:
         (Decimal("NaN"), ValueError, "JSON has no word"),
     ],
 )
-def test_a_value_without_a_json_form_is_named_with_its_message(
-    value: Any, error: type[Exception], words: str
-) -> None:
+def test_a_value_without_a_json_form_is_named_with_its_message(value: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words) as caught:
         DataValidator(CONFIG).validate([event(1), event(2, quantity=value)])
     assert caught.value.__notes__ == ["in message 1"]

@@ -17,6 +17,8 @@ use crate::validate::ERRORS_COLUMN;
 /// Commits that come between the reading of log and quarantine are waited out so often.
 const MAX_READINGS: usize = 100;
 
+type Moment = Option<DateTime<Utc>>;
+
 /// What was consumed, and what was wrong with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct QualityReport {
@@ -29,11 +31,11 @@ pub struct QualityReport {
     pub reasons: Reasons,
     /// Commits with messages, and the times of the first and the last of them.
     pub commits: u64,
-    pub first_commit: Option<DateTime<Utc>>,
-    pub last_commit: Option<DateTime<Utc>>,
+    pub first_commit: Moment,
+    pub last_commit: Moment,
     /// The earliest and the latest value of the timestamp column in accepted rows.
-    pub first_event: Option<DateTime<Utc>>,
-    pub last_event: Option<DateTime<Utc>>,
+    pub first_event: Moment,
+    pub last_event: Moment,
 }
 
 /// Reads the log whole, the quarantine's reasons, and the timestamps of the first and the last day. A lake that was
@@ -101,7 +103,7 @@ fn tally(reader: &LakeReader, column: &str) -> Result<Tally> {
 }
 
 /// Days divide the rows by this very column, so only the outer two can hold its extremes.
-fn events(lake: &LakeReader, column: &str) -> Result<(Option<DateTime<Utc>>, Option<DateTime<Utc>>)> {
+fn events(lake: &LakeReader, column: &str) -> Result<(Moment, Moment)> {
     let (mut first, mut last): (Option<i64>, Option<i64>) = (None, None);
     let days = lake.partitions();
     let mut outer: Vec<_> = [days.first(), days.last()].into_iter().flatten().map(|day| day.date).collect();

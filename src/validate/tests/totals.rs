@@ -67,7 +67,7 @@ fn a_total_is_rounded_half_away_from_zero_to_the_cent() {
         let mut found = |total: &str| judged(&mut validator, &message(total, quantity, price, discount));
         assert_eq!(found(right), None, "{shown} = {right}");
         let cents = (right.parse::<f64>().unwrap() * 100.0).round() as i128;
-        for other in [cents - 1, cents + 1].map(|cents| format_cents(cents)) {
+        for other in [cents - 1, cents + 1].map(format_cents) {
             if other.trim_start_matches('-').len() <= 13 {
                 assert_eq!(found(&other).as_deref(), Some("total_mismatch:total"), "{shown} = {other}");
             }
