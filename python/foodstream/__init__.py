@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         __version__,
         insert_test_orders,
         read,
+        totals,
         verify_pipeline,
     )
 
@@ -61,6 +62,7 @@ __all__ = [
     "__version__",
     "insert_test_orders",
     "read",
+    "totals",
     "verify_pipeline",
 ]
 

@@ -266,6 +266,23 @@ def read(
     ``date`` is one partition. With a configuration the commit log says what is committed; a folder is listed.
     """
 
+def totals(
+    config: ConfigLike,
+    *,
+    by: list[str] | None = None,
+    running: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+) -> Rows:
+    """Return the totals of a lake by period and group, from its commit log alone; empty before its first commit.
+
+    Columns: ``date`` (date32), or ``period`` (timestamp, UTC) where totals are kept by the hour; the group columns
+    (utf8); ``rows`` (int64); ``sum_x``, ``min_x``, ``max_x`` and ``avg_x`` of each configured column (decimal(38, s),
+    or decimal(76, s) where a value needs it). ``by`` keeps only these group columns apart and folds the others, all
+    of them with an empty list; None keeps all. ``running`` adds ``running_sum_x``: of each group over its periods.
+
+    Raises ConfigError for a column that is not grouped by, LakeError for a damaged log.
+    """
+
 def insert_test_orders(
     config: ConfigLike, *, count: int = 5, overrides: Mapping[str, Any] | None = None
 ) -> list[int | str]:

@@ -44,7 +44,9 @@ impl Aggregator {
         let definition = settings.definition.clone();
         let find = |list: &str, name: &str| {
             let found = lake_schema.column_with_name(name).map(|(index, field)| (index, field.data_type().clone()));
-            found.ok_or_else(|| Error::config(format!("`aggregate.{list}` names `{name}`, which is no column of the lake")))
+            found.ok_or_else(|| {
+                Error::config(format!("`aggregate.{list}` names `{name}`, which is no column of the lake"))
+            })
         };
         let groups = definition.group_by.iter().map(|name| {
             let (index, data_type) = find("group_by", name)?;

@@ -85,7 +85,8 @@ fn groups_are_told_apart_by_every_column_and_a_null_is_a_group_of_its_own() {
             ],
         )
     };
-    let found = totals(summing(&["currency", "new", "city", "day"], &["amount"]), &[batch([1, 2, 4, 8]), batch([16; 4])]);
+    let found =
+        totals(summing(&["currency", "new", "city", "day"], &["amount"]), &[batch([1, 2, 4, 8]), batch([16; 4])]);
     let expected = [
         "2025-11-18 NULL,true,7,1970-01-01 2 0.18",
         "2025-11-18 ,true,7,NULL 2 0.24",
@@ -133,12 +134,14 @@ fn extremes_and_averages_leave_nulls_out() {
 
 #[test]
 fn hours_are_those_of_the_zones_wall_clock() {
-    let instants = ["2025-11-18T09:29:59Z", "2025-11-18T09:30:00Z", "2025-11-18T10:29:59.999999Z", "2025-11-18T10:30:00Z"];
+    let instants =
+        ["2025-11-18T09:29:59Z", "2025-11-18T09:30:00Z", "2025-11-18T10:29:59.999999Z", "2025-11-18T10:30:00Z"];
     let us = instants.map(|text| DateTime::parse_from_rfc3339(text).unwrap().timestamp_micros());
     let created = Arc::new(TimestampMicrosecondArray::from(us.to_vec()).with_timezone("UTC")) as ArrayRef;
     let batch = dated(18, [("created_at", created), ("amount", decimals(&[Some(1); 4], 10, 2))]);
     let hourly = Aggregation { every: Every::Hour, ..summing(&[], &["amount"]) };
-    let by = |zone| shown(&bound(hourly.clone(), 1_000, &batch, zone).unwrap().of(std::slice::from_ref(&batch)).unwrap());
+    let by =
+        |zone| shown(&bound(hourly.clone(), 1_000, &batch, zone).unwrap().of(std::slice::from_ref(&batch)).unwrap());
     assert_eq!(
         by(Tz::Asia__Kolkata),
         ["2025-11-18T08:30:00Z  1 0.01", "2025-11-18T09:30:00Z  2 0.02", "2025-11-18T10:30:00Z  1 0.01"]
@@ -183,7 +186,6 @@ fn a_batch_of_another_schema_is_a_bug_not_a_panic() {
     let other = [dated(18, [("amount", Arc::new(Float64Array::from(vec![1.0])) as ArrayRef)])];
     assert_eq!(aggregator.of(&other).unwrap_err().kind(), Kind::Bug);
 }
-
 
 #[test]
 fn two_million_rows_of_ten_categories_are_counted_once_each() {

@@ -53,6 +53,8 @@ pub enum Command {
     CheckKafkaConsumer(CheckKafkaConsumer),
     /// Show what the lake holds: total, rows by date, sample rows
     Read(Read),
+    /// Show the totals of the commit log: by period and group, with running sums
+    Totals(Totals),
     /// Write sample Parquet files without Kafka, for trying readers
     CreateParquet(CreateParquet),
     /// Start and stop a local PostgreSQL and Kafka, without Docker
@@ -245,6 +247,18 @@ pub struct Read {
     /// Rows to show [default: 20 in a table, all in the other forms]
     #[arg(long)]
     pub limit: Option<usize>,
+    /// Form of the rows
+    #[arg(long, value_name = "FORM", default_value = "table")]
+    pub format: RowForm,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Args)]
+pub struct Totals {
+    /// Group columns to keep apart; none after it folds all [default: aggregate.group_by]
+    #[arg(long, value_name = "COL", num_args = 0.., value_delimiter = ',')]
+    pub by: Option<Vec<String>>,
     /// Form of the rows
     #[arg(long, value_name = "FORM", default_value = "table")]
     pub format: RowForm,

@@ -1,12 +1,12 @@
-//! `read`, `lake rebuild-log` and `create-parquet`: commands about the lake's files alone.
+//! `read`, `totals`, `lake rebuild-log` and `create-parquet`: commands about the lake's files alone.
 
 use std::io::{BufRead, IsTerminal, Write};
 
 use serde_json::json;
 
-use super::args::{Common, CreateParquet, Read, RowForm};
+use super::args::{Common, CreateParquet, Read, RowForm, Totals};
 use super::output::Out;
-use super::rows::RowWriter;
+use super::rows::{RowWriter, objects};
 use super::session::Session;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Compression;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::lake::read::{LakeReader, ReadOptions, Root};
 use crate::lake::rebuild_log;
 use crate::pipeline::compose;
-use crate::tools::create_parquet_sample;
+use crate::tools::{self, TotalsOptions, TotalsTable, create_parquet_sample};
 
 /// Rows that `read` shows as a table without --limit: a screenful.
 const DEFAULT_LIMIT: usize = 20;
@@ -68,6 +68,29 @@ fn sample(reader: &LakeReader, args: &Read, limit: usize, out: &mut Out) -> Resu
     }
     rows.finish(out);
     Ok(())
+}
+
+pub fn totals(args: &Totals, session: &mut Session) -> Result<i32> {
+    let settings = session.begin(&args.common)?;
+    let options = TotalsOptions { by: args.by.clone(), running: true };
+    let TotalsTable { commit, committed_at, rows } = tools::totals_table(&settings, &options)?;
+    let out = &mut session.out;
+    if args.format == RowForm::Table {
+        match (commit, committed_at) {
+            (Some(number), Some(at)) => {
+                out.line(format_args!("Totals of commit {number}, {}:", at.format("%F %T UTC")))
+            }
+            _ => out.line("No lake has been founded yet: no totals"),
+        }
+    }
+    let mut table = RowWriter::new(args.format);
+    if out.wants_json() {
+        out.report(&json!({ "commit": commit, "committed_at": committed_at, "totals": objects(&rows)? }));
+    } else {
+        table.write(&rows, out)?;
+        table.finish(out);
+    }
+    Ok(0)
 }
 
 pub fn rebuild(common: &Common, yes: bool, session: &mut Session) -> Result<i32> {

@@ -62,6 +62,7 @@ fn run(command: &Command, session: &mut Session) -> Result<i32> {
         Command::CheckKafkaProducer(args) => services::check_kafka_producer(args, session),
         Command::CheckKafkaConsumer(args) => services::check_kafka_consumer(args, session),
         Command::Read(args) => lake::read(args, session),
+        Command::Totals(args) => lake::totals(args, session),
         Command::CreateParquet(args) => lake::create_parquet(args, session),
         Command::Topics(command) => services::topics(command, session),
         Command::Peek(command) => services::peek(command, session),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use serde_json::Value;
 
 use super::args::RowForm;
 use super::output::Out;
@@ -89,6 +90,25 @@ impl RowWriter {
     }
 }
 
+/// Rows as JSON values. Decimals are text there, since a JSON number in memory would round them.
+pub fn objects(batch: &RecordBatch) -> Result<Vec<Value>> {
+    let named: Vec<ArrayRef> = batch.columns().iter().map(with_offset).collect();
+    let columns = formatters(&named)?;
+    let schema = batch.schema();
+    let cell = |row: usize, column: usize| {
+        let (array, text) = (batch.column(column), || columns[column].value(row).to_string());
+        match array.data_type() {
+            _ if array.is_null(row) => Value::Null,
+            kind if kind.is_integer() => text().parse::<i64>().map_or_else(|_| Value::from(text()), Value::from),
+            _ => Value::from(text()),
+        }
+    };
+    let object = |row: usize| {
+        schema.fields().iter().enumerate().map(|(column, field)| (field.name().clone(), cell(row, column))).collect()
+    };
+    Ok((0..batch.num_rows()).map(|row| Value::Object(object(row))).collect())
+}
+
 fn formatters(columns: &[ArrayRef]) -> Result<Vec<ArrayFormatter<'_>>> {
     const OPTIONS: FormatOptions<'static> = FormatOptions::new();
     let all = columns.iter().map(|column| ArrayFormatter::try_new(column, &OPTIONS)).collect::<Result<_, _>>();
@@ -116,13 +136,13 @@ fn cut(cell: Option<String>) -> String {
 fn json_line(names: &[String], batch: &RecordBatch, cells: &[Option<String>]) -> String {
     let mut line = String::from("{");
     for (column, cell) in cells.iter().enumerate() {
-        let name = serde_json::Value::from(names[column].as_str());
+        let name = Value::from(names[column].as_str());
         let _ = write!(line, "{}{name}:", if column == 0 { "" } else { "," });
         match cell {
             None => line.push_str("null"),
             Some(text) if is_json_literal(batch.column(column).data_type(), text) => line.push_str(text),
             Some(text) => {
-                let _ = write!(line, "{}", serde_json::Value::from(text.as_str()));
+                let _ = write!(line, "{}", Value::from(text.as_str()));
             }
         }
     }
@@ -191,6 +211,13 @@ mod tests {
              {\"name\":\"\\u0007e\",\"amount\":null,\"created_at\":\"1970-01-01T00:00:00.000001Z\",\"ok\":false,\
              \"share\":0.5}"
         );
+    }
+
+    #[test]
+    fn objects_keep_the_digits_of_decimals_as_text() {
+        let rows = objects(&batch()).unwrap();
+        assert_eq!((&rows[0]["amount"], &rows[1]["amount"]), (&Value::from("350.00"), &Value::Null));
+        assert_eq!(rows[0]["created_at"], "2025-11-18T10:00:00Z");
     }
 
     #[test]

@@ -31,9 +31,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+pub use follow::{Changes, TotalsFollower, TotalsLog};
 pub use local::{LakeOptions, LocalLake};
 pub use plan::Plan;
-pub use follow::{Changes, TotalsFollower, TotalsLog};
 pub use rebuild::{Gap, RebuildReport, TotalsOf, rebuild_log};
 
 use crate::error::Result;

@@ -216,7 +216,10 @@ impl Group {
 }
 
 fn unsummable(column: &str) -> Error {
-    Error::new(Kind::Lake, format!("a total of `{column}` is not decimal text of {} digits at most", decimal::MAX_DIGITS))
+    Error::new(
+        Kind::Lake,
+        format!("a total of `{column}` is not decimal text of {} digits at most", decimal::MAX_DIGITS),
+    )
 }
 
 /// Groups by period, and by the values of the group columns within it.

@@ -215,7 +215,8 @@ impl TotalsTopic {
             }
             let left = patience.saturating_sub(SystemClock.instant().duration_since(begun));
             if left.is_zero() || progress.ended {
-                let what = format!("commit {number} is in the lake, but its totals are not yet in topic {}", self.topic);
+                let what =
+                    format!("commit {number} is in the lake, but its totals are not yet in topic {}", self.topic);
                 let why = progress.error.as_ref().map_or(String::new(), |error| format!(" ({})", error.report()));
                 let advice = "the next run publishes them";
                 return Err(Error::new(Kind::Broker, format!("{what}{why}; {advice}")).retriable());

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::lake::read::ReadOptions;
 use crate::model::Key;
 use crate::pipeline::Stop;
-use crate::tools::{self, InsertOptions};
+use crate::tools::{self, InsertOptions, TotalsOptions};
 use crate::verify::{VerifyOptions, verify};
 
 /// Run one command; `argv[0]` is the program's name.
@@ -85,6 +85,23 @@ pub fn read(
         let found = tools::read_rows(settings.as_deref(), folder.as_deref(), &options)?;
         let (reader, len) = (found.reader, usize::try_from(found.rows).unwrap_or(usize::MAX));
         Ok(Rows::new(found.schema, len, move || Box::new(reader.batches(options.clone()))))
+    })
+}
+
+/// Return the totals of a lake by period and group, from its commit log alone.
+#[pyfunction]
+#[pyo3(signature = (config, *, by=None, running=false, overrides=None))]
+pub fn totals(
+    py: Python<'_>,
+    config: &Bound<'_, PyAny>,
+    by: Option<Vec<String>>,
+    running: bool,
+    overrides: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Rows> {
+    let settings = convert::settings(config, overrides)?;
+    wait::for_result(py, &Stop::new(), move || {
+        let table = tools::totals_table(&settings, &TotalsOptions { by, running })?;
+        Ok(Rows::held(table.rows.schema(), vec![table.rows]))
     })
 }
 

@@ -31,7 +31,7 @@ mod _core {
     #[pymodule_export]
     use super::convert::Config;
     #[pymodule_export]
-    use super::functions::{insert_test_orders, main, read, verify_pipeline};
+    use super::functions::{insert_test_orders, main, read, totals, verify_pipeline};
     #[pymodule_export]
     use super::producer::Producer;
     #[pymodule_export]

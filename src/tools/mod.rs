@@ -10,6 +10,7 @@ mod peek;
 mod rows;
 mod samples;
 mod topics;
+mod totals;
 
 pub use check::{
     KafkaConsumerCheck, KafkaProducerCheck, PostgresCheck, check_kafka_consumer, check_kafka_producer, check_postgres,
@@ -19,6 +20,7 @@ pub use peek::{PeekFrom, PeekedMessage, peek_table, peek_topic};
 pub use rows::{LakeRows, read_rows};
 pub use samples::create_parquet_sample;
 pub use topics::{TopicDetails, topics_create, topics_describe, topics_list};
+pub use totals::{TotalsOptions, TotalsTable, totals_table};
 
 use std::time::Duration;
 

@@ -48,7 +48,8 @@ impl Resolver<'_> {
             DataType::Decimal { .. } | DataType::Double | DataType::Json => false,
             DataType::Timestamp | DataType::TimestampTz => false,
         };
-        let columns = self.columns("group_by", columns, schema, fits, "group by string, boolean, integer or date columns")?;
+        let columns =
+            self.columns("group_by", columns, schema, fits, "group by string, boolean, integer or date columns")?;
         match columns.iter().position(|column| OWN_NAMES.contains(&column.as_str())) {
             None => Ok(columns),
             Some(index) => {

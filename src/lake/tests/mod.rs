@@ -23,9 +23,7 @@ use super::report::{LakeReport, lake_report};
 use super::{Committed, Head, Lake, LakeOptions, LocalLake};
 use crate::clock::ManualClock;
 use crate::config::{Aggregate, Compression, Lake as Settings};
-use crate::model::{
-    Counts, DatedBatch, Group, MicroBatch, OffsetRange, PartitionOffset, Period, Schema, Totals,
-};
+use crate::model::{Counts, DatedBatch, Group, MicroBatch, OffsetRange, PartitionOffset, Period, Schema, Totals};
 
 /// A lake in a temporary folder.
 struct Place {
