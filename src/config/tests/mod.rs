@@ -1,5 +1,6 @@
 //! Tests of the configuration as its users meet it: text in, settings or a rendered error out.
 
+mod aggregate;
 mod bad_files;
 mod bad_values;
 mod documents;
