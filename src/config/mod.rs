@@ -35,7 +35,7 @@ use crate::error::{Error, Result};
 
 pub use layers::Overrides;
 pub use node::Origin;
-pub use parse::{Broker, plaintext_allowed};
+pub use parse::plaintext_allowed;
 pub use problem::render;
 pub use provenance::{Note, NoteLevel};
 pub use schema::json_schema;

@@ -136,12 +136,6 @@ impl Node {
         node
     }
 
-    /// Like `locate`, but only if exactly that node was written.
-    pub fn find(&self, section: &str, key: &str) -> Option<&Node> {
-        let node = &self.entry(section)?.node.entry(key)?.node;
-        (!node.is_null()).then_some(node)
-    }
-
     /// Puts `node` at `path`, creating the maps between; what stood there is replaced.
     pub fn insert(&mut self, path: &[String], node: Node) {
         let Some((first, rest)) = path.split_first() else {
