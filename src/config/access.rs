@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::names::topic_safe;
-use super::parse::{Broker, brokers, plaintext_allowed};
+use super::parse::plaintext_allowed;
 use super::problem::Problem;
 use super::provenance::{Note, NoteLevel};
 use super::settings::{Kafka, Lake, Postgres, Settings, SslMode};
@@ -28,12 +28,6 @@ impl Settings {
         path.ok_or_else(|| self.missing_key("streaming", "checkpoint_location"))
     }
 
-    /// The producer's state file itself, also where a folder is configured.
-    pub fn require_state_file(&self) -> Result<&Path> {
-        let path = self.streaming.state_file.as_deref();
-        path.ok_or_else(|| self.missing_key("streaming", "last_processed_timestamp_location"))
-    }
-
     fn require<'s, T>(&'s self, section: &str, value: Option<&'s T>) -> Result<&'s T> {
         value.ok_or_else(|| match self.provenance.unfinished.get(section) {
             Some(problem) => self.provenance.source.error(problem.clone()),
@@ -56,12 +50,6 @@ impl Settings {
             .help(format!("write it under `{section}:`, or set {}{variable}", super::layers::ENVIRONMENT_PREFIX))
             .about_key();
         self.provenance.source.error(problem)
-    }
-
-    /// A configuration error at the place where `key` (such as `postgres.table`) was written, for faults that
-    /// show only when a service is asked.
-    pub fn error_at(&self, key: &str, fact: impl Into<String>) -> Error {
-        self.provenance.source.error(Problem::new(self.provenance.origin(&[key]), fact).key(key))
     }
 
     /// Sections that are there but lack a required key: an error each. `config check` reports them all.
@@ -107,19 +95,5 @@ impl Postgres {
     pub fn ssl_mode(&self) -> SslMode {
         let default = if plaintext_allowed(&self.host) { SslMode::Disable } else { SslMode::VerifyFull };
         self.tls.mode.unwrap_or(default)
-    }
-
-    /// Schema, where one is written, and table.
-    pub fn table_parts(&self) -> (Option<&str>, &str) {
-        match self.table.split_once('.') {
-            Some((schema, table)) => (Some(schema), table),
-            None => (None, &self.table),
-        }
-    }
-}
-
-impl Kafka {
-    pub fn broker_list(&self) -> Vec<Broker> {
-        brokers(&self.brokers).expect("checked when the settings were made")
     }
 }

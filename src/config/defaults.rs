@@ -27,8 +27,11 @@ pub const TRANSACTION_MAX_MS: u64 = 1000;
 pub const ZSTD_LEVEL: i32 = 1;
 /// A file of some tens of megabytes, which every reader handles well.
 pub const MAX_ROWS_PER_FILE: u64 = 1024 * 1024;
-/// Half of the memory budget: one batch is written while the next arrives.
+/// Of larger batches the files grow, not the speed; a budget below 256 MB lowers it to its share.
 pub const MAX_BATCH_BYTES: u64 = 64 * 1024 * 1024;
+/// Of the one memory budget, the share an open batch may take: beside it stand the batch that is being written, the
+/// open Parquet writers, and the fetch queue.
+pub const BATCH_SHARE: u64 = 4;
 pub const MEMORY_BUDGET_MB: u32 = 128;
 /// A day of eleven events a second, for some 50 MB of memory.
 pub const UNIQUE_HORIZON: u64 = 1_000_000;

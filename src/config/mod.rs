@@ -36,7 +36,7 @@ use crate::error::{Error, Result};
 
 pub use layers::Overrides;
 pub use node::Origin;
-pub use parse::{Broker, plaintext_allowed};
+pub use parse::plaintext_allowed;
 pub use preset::Preset;
 pub use problem::render;
 pub use provenance::{Note, NoteLevel};

@@ -136,7 +136,6 @@ impl Node {
         node
     }
 
-    /// Like `locate`, but only if exactly that node was written.
     pub fn find(&self, section: &str, key: &str) -> Option<&Node> {
         let node = &self.entry(section)?.node.entry(key)?.node;
         (!node.is_null()).then_some(node)

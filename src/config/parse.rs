@@ -140,7 +140,7 @@ fn explicit_offsets(text: &str, topic: Option<&str>) -> Result<StartingOffsets, 
 
 /// One `host:port` of a broker list; the host of a v6 address comes without its brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broker {
+pub(super) struct Broker {
     pub host: String,
     pub port: u16,
 }

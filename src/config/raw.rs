@@ -276,9 +276,8 @@ pub(super) struct RawConsumer {
     #[garde(range(min = 0.0))]
     #[schemars(extend("default" = 0))]
     pub await_termination_timeout: Option<f64>,
-    /// Bytes of messages a micro-batch.
+    /// Bytes of messages a micro-batch, at most a quarter of memory.budget_mb. Default: 64 MiB, or that quarter.
     #[garde(range(min = 65_536))]
-    #[schemars(extend("default" = defaults::MAX_BATCH_BYTES))]
     pub max_batch_bytes: Option<i64>,
     /// For partitions the commit log does not know: earliest, latest, a time, `timestamp:<ms>`, or Spark's JSON.
     #[schemars(with = "Option<String>", extend("type" = ["string", "object"], "default" = "earliest"))]

@@ -48,7 +48,7 @@ pub(crate) fn keep_metadata(log: &Log, state: &State, writer: &str, now: DateTim
     let metadata = Metadata {
         version: VERSION,
         lake: state.lake.clone(),
-        topic: state.topic.clone(),
+        topic: state.head.topic.clone(),
         topic_id: state.head.topic_id.clone(),
         written_at: now,
         pin: state.pin.clone(),

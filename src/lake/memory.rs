@@ -119,12 +119,13 @@ impl Lake for MemoryLake {
         Ok(self.lock().head.clone())
     }
 
-    fn found(&mut self, _: &str, topic_id: &str, starts: &[PartitionOffset]) -> Result<Head> {
+    fn found(&mut self, topic: &str, topic_id: &str, starts: &[PartitionOffset]) -> Result<Head> {
         let mut state = self.lock();
         let founded = state.head.get_or_insert_with(|| Head {
             number: 0,
             hash: "hash of 0".to_owned(),
             positions: starts.iter().map(|start| (start.partition, start.offset)).collect(),
+            topic: topic.to_owned(),
             topic_id: topic_id.to_owned(),
             counts: Counts::default(),
             totals: Totals::default(),

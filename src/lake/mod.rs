@@ -51,6 +51,8 @@ pub struct Head {
     pub hash: String,
     /// Next offset to read, by partition. A partition that is missing has never been seen.
     pub positions: BTreeMap<i32, i64>,
+    /// The topic the lake was founded on.
+    pub topic: String,
     pub topic_id: String,
     /// All rows so far.
     pub counts: Counts,

@@ -368,7 +368,7 @@ fn write_log(options: &LakeOptions, first: &Footer, sets: &[Set], order: &[usize
     tracing::info!(target: "foodstream::lake", commits = state.head.number + 1, gaps = gaps.len(), "commit log rebuilt");
     Ok(RebuildReport {
         lake: state.lake,
-        topic: state.topic,
+        topic: state.head.topic,
         topic_id: state.head.topic_id,
         commits: state.head.number + 1,
         files: sets.iter().map(|set| set.files.len() as u64).sum(),

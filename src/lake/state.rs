@@ -14,7 +14,6 @@ use crate::model::{Counts, Group, OffsetRange, PartitionOffset, Period, Totals, 
 pub(crate) struct State {
     pub head: Head,
     pub lake: String,
-    pub topic: String,
     pub pin: Pin,
     /// Sums over all groups.
     pub sums: BTreeMap<String, String>,
@@ -50,12 +49,13 @@ impl State {
             number: 0,
             hash,
             positions: record.ranges.iter().map(|range| (range.partition, range.to)).collect(),
+            topic: record.topic.clone(),
             topic_id: record.topic_id.clone(),
             counts: Counts::default(),
             totals: Totals::default(),
         };
-        let (lake, topic) = (record.lake.clone(), record.topic.clone());
-        Ok(State { head, lake, topic, pin, sums: BTreeMap::new(), last: record })
+        let lake = record.lake.clone();
+        Ok(State { head, lake, pin, sums: BTreeMap::new(), last: record })
     }
 
     /// The state a snapshot kept, with the record it ends at.
@@ -64,12 +64,13 @@ impl State {
             number: snapshot.number,
             hash: snapshot.hash,
             positions: snapshot.positions.iter().map(|position| (position.partition, position.offset)).collect(),
+            topic: snapshot.topic,
             topic_id: snapshot.topic_id,
             counts: snapshot.running.counts,
             totals: snapshot.totals,
         };
-        let Snapshot { lake, topic, pin, running, .. } = snapshot;
-        State { head, lake, topic, pin, sums: running.sums, last }
+        let Snapshot { lake, pin, running, .. } = snapshot;
+        State { head, lake, pin, sums: running.sums, last }
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -78,7 +79,7 @@ impl State {
             number: self.head.number,
             hash: self.head.hash.clone(),
             lake: self.lake.clone(),
-            topic: self.topic.clone(),
+            topic: self.head.topic.clone(),
             topic_id: self.head.topic_id.clone(),
             pin: self.pin.clone(),
             positions: self.head.positions(),

@@ -22,9 +22,6 @@ use super::retry::{Backoff, until_ok};
 use super::shutdown::Stop;
 use super::totals_topic::{self, Publishing, TotalsTopic};
 
-/// Of the one memory budget, the share an open batch may take: beside it stand the batch that is being written,
-/// the open Parquet writers, and the fetch queue.
-const BATCH_SHARE: u64 = 4;
 /// Longest wait for one answer of the cluster while the position is read back.
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -295,9 +292,8 @@ pub fn lake_options(settings: &Settings, validator: &Validator) -> Result<LakeOp
 }
 
 fn limits(settings: &Settings) -> Limits {
-    let budget = u64::from(settings.memory_budget_mb) * (1 << 20) / BATCH_SHARE;
     Limits {
         max_messages: settings.consumer.max_offsets_per_trigger.unwrap_or(u64::MAX),
-        max_bytes: settings.consumer.max_batch_bytes.min(budget),
+        max_bytes: settings.consumer.max_batch_bytes,
     }
 }

@@ -45,7 +45,8 @@ impl<S: Send + 'static> Handle<S> {
     }
 
     fn begin(&self, py: Python<'_>) -> PyResult<Call> {
-        wait::refuse_if_forked()?;
+        // Before the slot is taken: a call that did not begin leaves it free.
+        wait::begin(py)?;
         self.slot.begin().map_err(|refusal| errors::misuse(py, format!("{}: {refusal}", self.name)))
     }
 
@@ -71,10 +72,12 @@ impl<S: Send + 'static> Handle<S> {
             return Ok(());
         }
         let slot = self.slot.clone();
-        wait::for_result(py, &Stop::new(), move || {
+        let clear = move || {
             slot.clear();
             Ok(())
-        })
+        };
+        // Without `begin`: a Ctrl-C that waits to be heard must not leave the session open.
+        wait::for_work(py, &Stop::new(), clear)?.map_err(|error| errors::raise(py, &error))
     }
 
     pub fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

@@ -29,9 +29,11 @@ pub fn is_forked() -> bool {
     HOME.get().is_some_and(|&home| home != std::process::id())
 }
 
-pub fn refuse_if_forked() -> PyResult<()> {
+/// What every call begins with: not in a forked child, and not over a Ctrl-C that waits to be heard. Python looks at
+/// signals between its own steps only, and `list(consumer)` takes none of them while batches come fast.
+pub fn begin(py: Python<'_>) -> PyResult<()> {
     if !is_forked() {
-        return Ok(());
+        return py.check_signals();
     }
     Err(PyRuntimeError::new_err(
         "foodstream was loaded before this process was forked, and its threads stayed behind in the parent; start \
@@ -39,13 +41,13 @@ pub fn refuse_if_forked() -> PyResult<()> {
     ))
 }
 
-/// Does the work on another thread. A Ctrl-C requests `stop` and raises `KeyboardInterrupt` without waiting long.
+/// Does the work on another thread, after [`begin`]. A Ctrl-C requests `stop` and raises `KeyboardInterrupt` without
+/// waiting long.
 pub fn for_work<R: Send + 'static>(
     py: Python<'_>,
     stop: &Stop,
     work: impl FnOnce() -> Result<R> + Send + 'static,
 ) -> PyResult<Result<R>> {
-    refuse_if_forked()?;
     logging::refresh();
     let (sender, mut answer) = sync_channel(1);
     let runtime = runtime::shared().map_err(|error| errors::raise(py, &error))?;
@@ -69,11 +71,12 @@ pub fn for_work<R: Send + 'static>(
     }
 }
 
-/// As [`for_work`], with the error as an exception.
+/// A call of its own, whose error is raised.
 pub fn for_result<R: Send + 'static>(
     py: Python<'_>,
     stop: &Stop,
     work: impl FnOnce() -> Result<R> + Send + 'static,
 ) -> PyResult<R> {
+    begin(py)?;
     for_work(py, stop, work)?.map_err(|error| errors::raise(py, &error))
 }

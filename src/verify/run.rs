@@ -289,10 +289,18 @@ impl<'a> Run<'a> {
         if let (Some(head), Some(topic)) = (then, now)
             && head.topic_id != topic.id
         {
-            let text = format!(
-                "topic {} was deleted and created anew (id {} instead of {}): what followed the lake's positions is gone",
-                topic.name, topic.id, head.topic_id
-            );
+            let text = if topic.name == head.topic {
+                format!(
+                    "topic {} was deleted and created anew (id {} instead of {}): what followed the lake's positions is \
+                     gone",
+                    topic.name, topic.id, head.topic_id
+                )
+            } else {
+                format!(
+                    "kafka.topic is {}, but the lake was made from {}: one of the two is another pipeline's",
+                    topic.name, head.topic
+                )
+            };
             self.outlook.note(Section::Kafka, Status::Fault, text);
         }
         if let (Some(_), None) = (then, now) {

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import polars
 import pyarrow
 import pytest
 from foodstream import _core
+from foodstream._stack import process
 
 SECRET = "s3cret-canary"
 STUB = Path(__file__).resolve().parents[2] / "python" / "foodstream" / "_core.pyi"
@@ -140,18 +141,22 @@ def test_a_time_that_is_none_is_refused(timeout: float, tmp_path: Path) -> None:
 
 
 _INTERRUPTED = """
-import json, sys, time, foodstream
-config = json.loads(sys.argv[1])
-def blocked():
-    if sys.argv[2] == "producer":
-        foodstream.Producer(config).run()
-    elif sys.argv[2] == "consumer":
-        foodstream.Consumer(config).run()
-    else:
-        next(iter(foodstream.Consumer(config)))
-print("ready", flush=True)
+import json, signal, sys, threading, time, foodstream
+from foodstream._stack import process
+# A shell starts what it runs in the background with SIGINT ignored, and a test run may be such a thing.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+thing, call = {
+    "producer": (foodstream.Producer, lambda: thing.run()),
+    "consumer": (foodstream.Consumer, lambda: thing.run()),
+    "loop": (foodstream.Consumer, lambda: next(iter(thing))),
+}[sys.argv[2]]
+thing = thing(json.loads(sys.argv[1]))
+def report():
+    process.wait_until(lambda: thing.status["message"] == "running", 60)
+    print("blocked", flush=True)
+threading.Thread(target=report).start()
 try:
-    blocked()
+    call()
 except KeyboardInterrupt:
     print(time.time(), flush=True)
 """
@@ -160,15 +165,14 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("call", ["producer", "consumer", "loop"])
 def test_ctrl_c_ends_a_blocked_call_at_once(call: str, tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", _INTERRUPTED, json.dumps(settings(tmp_path)), call]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(0.5)  # into the call, which nobody answers
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "blocked\n"
         sent = time.time()
-        process.send_signal(signal.SIGINT)
-        raised = float(process.stdout.readline())
+        child.send_signal(signal.SIGINT)
+        raised = float(child.stdout.readline())
     assert raised - sent < 0.2 + 0.1, "0.1 s for a busy machine"
-    assert process.returncode == 0
+    assert child.returncode == 0
 
 
 def test_stop_ends_a_run_in_another_thread(tmp_path: Path, eventually: Callable[..., None]) -> None:
@@ -389,17 +393,70 @@ def test_an_object_that_is_let_go_while_its_threads_log_holds_nobody_up(
     assert foodstream.verify_pipeline(pipeline.config)
 
 
-def test_ctrl_c_in_a_loop_leaves_the_object_usable(pipeline: Any) -> None:
+@pytest.fixture
+def ctrl_c() -> Iterator[Callable[[Callable[[], bool]], list[float]]]:
+    """``ctrl_c(condition)`` sends SIGINT once the condition holds; returns where it notes the moment."""
+    # A run that a shell put into the background began with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threads: list[threading.Thread] = []
+
+    def send_when(condition: Callable[[], bool]) -> list[float]:
+        sent: list[float] = []
+
+        def send() -> None:
+            if process.wait_until(condition, 60.0):
+                sent.append(time.monotonic())
+                os.kill(os.getpid(), signal.SIGINT)
+
+        threads.append(threading.Thread(target=send))
+        threads[-1].start()
+        return sent
+
+    yield send_when
+    for thread in threads:
+        thread.join()
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("place", ["opening", "waiting", "body"])
+def test_ctrl_c_ends_a_loop_wherever_it_lands_and_leaves_the_object_usable(
+    place: str, pipeline: Any, ctrl_c: Callable[[Callable[[], bool]], list[float]]
+) -> None:
     foodstream.Producer(pipeline.config).run(once=True)
     consumer = foodstream.Consumer(pipeline.config)
-    timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    in_body = threading.Event()
+    conditions: dict[str, Callable[[], bool]] = {
+        "opening": lambda: consumer.status["message"] == "running",
+        # Asking for another batch committed the first.
+        "waiting": lambda: consumer.last_progress is not None,
+        "body": in_body.is_set,
+    }
+    sent = ctrl_c(conditions[place])
     seen = 0
     with pytest.raises(KeyboardInterrupt):
         for batch in consumer:
             seen += len(batch)
-    assert seen == 10
+            while place == "body":
+                in_body.set()
+    assert time.monotonic() - sent[0] < 0.2 + 0.1, "0.1 s for a busy machine"
+    assert seen == (0 if place == "opening" else 10)
     assert consumer.run(available_now=True).commit is not None
     consumer.close()
     assert len(foodstream.read(pipeline.config)) == 10
+    assert foodstream.verify_pipeline(pipeline.config)
+
+
+def test_ctrl_c_ends_a_loop_that_is_not_in_python(
+    pipeline: Any, ctrl_c: Callable[[Callable[[], bool]], list[float]]
+) -> None:
+    pipeline.config["consumer"]["maxOffsetsPerTrigger"] = 1
+    rows = 10 + len(foodstream.insert_test_orders(pipeline.config, count=290))
+    foodstream.Producer(pipeline.config).run(once=True)
+    with foodstream.Consumer(pipeline.config, available_now=True) as consumer:
+        sent = ctrl_c(lambda: consumer.last_progress is not None)
+        with pytest.raises(KeyboardInterrupt):
+            list(consumer)  # takes all batches in one step of Python, and each comes faster than a wait looks up
+        assert time.monotonic() - sent[0] < 0.2 + 0.1, "0.1 s for a busy machine"
+        assert 0 < len(foodstream.read(pipeline.config)) < rows
+        consumer.run(available_now=True)
     assert foodstream.verify_pipeline(pipeline.config)

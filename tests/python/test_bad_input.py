@@ -108,10 +108,11 @@ def test_a_broker_that_does_not_resolve_or_answer_ends_a_bounded_run_with_75(pip
     pipeline.config["retry"] = {"start_timeout_sec": 0.5}
     pipeline.config["kafka"]["brokers"] = f"no-such-host:9092,127.0.0.1:{ports.spare(set())}"
     assert pipeline.config_file.exists()
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(4) as pool:
         sides = [
-            pool.submit(refused, pipeline, side, "--once", expect=UNAVAILABLE, says=["no-such-host:9092"])
+            pool.submit(refused, pipeline, side, *bound, expect=UNAVAILABLE, says=["no-such-host:9092"])
             for side in ("producer", "consumer")
+            for bound in (["--once"], ["--timeout", "600"])
         ]
         for side in sides:
             side.result()

@@ -9,7 +9,7 @@ from typing import Any
 import oracle
 import topics
 
-FAILURE, DIFFERENCE = 1, 3
+FAILURE, USAGE, DIFFERENCE = 1, 2, 3
 BATCH = 40
 
 
@@ -119,3 +119,15 @@ def test_a_topic_that_was_deleted_and_made_anew_is_another_topic(pipeline: Any) 
     stopped = pipeline.run("consumer", "--once", expect=FAILURE).stderr.splitlines()[-1]
     assert "deleted and created anew" in stopped
     assert oracle.count(pipeline.lake) == 10
+
+
+def test_another_topic_in_the_configuration_is_not_taken_for_one_that_was_made_anew(pipeline: Any) -> None:
+    pipeline.run("producer", "--once")
+    pipeline.run("consumer", "--once")
+    old = pipeline.topic
+    pipeline.config["kafka"]["topic"] = f"{old}_v2"
+    stopped = pipeline.run("consumer", "--once", expect=USAGE).stderr.splitlines()[-1]
+    assert f"kafka.topic is {old}_v2, but the lake was made from {old}," in stopped
+    assert "checkpoint_location" in stopped
+    pipeline.config["kafka"]["topic"] = old
+    assert pipeline.report("consumer", "--once")["rows"] == 0

@@ -107,10 +107,6 @@ impl MemoryConsumer {
         MemoryConsumer { broker, group, topic, id, membership: Membership::Waiting, places: BTreeMap::new(), turn: 0 }
     }
 
-    pub(super) fn member(&self) -> (&str, u64) {
-        (&self.group, self.id)
-    }
-
     /// Joins, lets go, or is given partitions, as far as the group is.
     fn negotiate(&mut self, state: &mut State) -> Option<Event> {
         let partitions = state.topics.get(&self.topic).map_or(0, |topic| topic.partitions.len());

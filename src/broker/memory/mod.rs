@@ -176,15 +176,6 @@ impl MemoryBroker {
         self.0.changed.notify_all();
     }
 
-    /// The group drops a member that was silent for too long; the member itself learns of it at its next poll.
-    pub fn expire_member(&self, consumer: &MemoryConsumer) {
-        let (group, member) = consumer.member();
-        if let Some(group) = self.lock().groups.get_mut(group) {
-            group.leave(member);
-        }
-        self.0.changed.notify_all();
-    }
-
     /// Makes the group share its partitions out again.
     pub fn rebalance(&self, group: &str) {
         if let Some(group) = self.lock().groups.get_mut(group) {

@@ -45,14 +45,16 @@ pub(super) fn settings(root: &Node, source: Arc<Source>) -> Checked<Settings> {
     let lake = resolver.lake(raw.datalake.as_ref(), cdc.timezone)?;
     resolver.check_folders(lake.as_ref(), &streaming)?;
     let topic = kafka.as_ref().map(|kafka| kafka.topic.as_str());
+    let memory_budget_mb = raw.memory.and_then(|memory| memory.budget_mb).map_or(defaults::MEMORY_BUDGET_MB, narrowed);
     let trigger = resolver.spark(&raw.spark.unwrap_or_default())?;
-    let consumer = resolver.consumer(&raw.consumer.unwrap_or_default(), interval, trigger, topic)?;
+    let raw_consumer = raw.consumer.unwrap_or_default();
+    let max_batch_bytes = resolver.batch_bytes(raw_consumer.max_batch_bytes.map(narrowed), memory_budget_mb)?;
+    let trigger = resolver.trigger(&raw_consumer, interval, trigger);
+    let consumer = resolver.consumer(&raw_consumer, trigger, topic, max_batch_bytes)?;
     let events = resolver.events(&raw.producer.unwrap_or_default())?;
     let schema = raw.schema.map(|columns| resolver.schema(&columns)).transpose()?;
     let validation = resolver.validation(raw.validation.unwrap_or_default(), schema.as_ref())?;
     let aggregate = resolver.aggregate(raw.aggregate.as_ref(), schema.as_ref(), kafka.as_ref())?;
-    let memory_budget_mb = raw.memory.and_then(|memory| memory.budget_mb).map_or(defaults::MEMORY_BUDGET_MB, narrowed);
-    resolver.check_memory(&consumer, memory_budget_mb)?;
     let retry = raw.retry.unwrap_or_default();
     let retry = Retry {
         start_timeout: seconds(retry.start_timeout_sec.unwrap_or(defaults::START_TIMEOUT_SEC)),
@@ -206,16 +208,20 @@ impl Resolver<'_> {
         })
     }
 
+    /// What somebody wrote in Spark's words counts before what only a preset has.
+    fn trigger(&self, raw: &RawConsumer, interval: f64, spark: Option<Duration>) -> Duration {
+        let is_preset = self.is_preset("consumer", "trigger_interval_ms");
+        let own = raw.trigger_interval_ms.filter(|_| spark.is_none() || !is_preset);
+        own.map(millis).or(spark).unwrap_or_else(|| seconds(interval))
+    }
+
     fn consumer(
         &self,
         raw: &RawConsumer,
-        interval: f64,
-        trigger: Option<Duration>,
+        trigger_interval: Duration,
         topic: Option<&str>,
+        max_batch_bytes: u64,
     ) -> Checked<Consumer> {
-        // What somebody wrote in Spark's words counts before what only a preset has.
-        let preset = self.is_preset("consumer", "trigger_interval_ms");
-        let own = raw.trigger_interval_ms.filter(|_| trigger.is_none() || !preset);
         let timeout = raw.await_termination_timeout.filter(|timeout| *timeout > 0.0);
         let timeout = timeout.map(|timeout| {
             Duration::try_from_secs_f64(timeout)
@@ -228,24 +234,33 @@ impl Resolver<'_> {
         };
         Ok(Consumer {
             max_offsets_per_trigger: raw.max_offsets_per_trigger.map(narrowed),
-            trigger_interval: own.map(millis).or(trigger).unwrap_or_else(|| seconds(interval)),
+            trigger_interval,
             await_termination_timeout: timeout.transpose()?,
-            max_batch_bytes: raw.max_batch_bytes.map_or(defaults::MAX_BATCH_BYTES, narrowed),
+            max_batch_bytes,
             starting_offsets,
             fail_on_data_loss: raw.fail_on_data_loss.unwrap_or(true),
         })
     }
 
-    fn check_memory(&self, consumer: &Consumer, budget_mb: u32) -> Checked<()> {
+    /// What an open batch may take: what is written or the default, and no more than its share of the budget.
+    fn batch_bytes(&mut self, written: Option<u64>, budget_mb: u32) -> Checked<u64> {
         let budget = u64::from(budget_mb) * 1024 * 1024;
-        if consumer.max_batch_bytes <= budget {
-            return Ok(());
+        let share = budget / defaults::BATCH_SHARE;
+        let Some(bytes) = written else { return Ok(defaults::MAX_BATCH_BYTES.min(share)) };
+        if bytes > budget {
+            let fact = format!("a batch of {bytes} bytes does not fit the memory budget of {budget_mb} MB");
+            let help = "raise memory.budget_mb, or lower consumer.max_batch_bytes";
+            return Err(self.problem("consumer.max_batch_bytes", fact).help(help));
         }
-        let written = self.root.find("consumer", "max_batch_bytes").is_some();
-        let key = if written { "consumer.max_batch_bytes" } else { "memory.budget_mb" };
-        let fact =
-            format!("a batch of {} bytes does not fit the memory budget of {budget_mb} MB", consumer.max_batch_bytes);
-        Err(self.problem(key, fact).help("raise memory.budget_mb, or lower consumer.max_batch_bytes"))
+        if bytes > share {
+            let text = format!(
+                "`consumer.max_batch_bytes`: a batch gets {share} bytes instead of {bytes}, a quarter of \
+                 `memory.budget_mb` ({budget_mb}); raise that to {} for more",
+                (bytes * defaults::BATCH_SHARE).div_ceil(1024 * 1024)
+            );
+            self.note(NoteLevel::Warning, text);
+        }
+        Ok(bytes.min(share))
     }
 
     fn schema(&self, columns: &[RawColumn]) -> Checked<Schema> {

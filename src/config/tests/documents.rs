@@ -48,13 +48,13 @@ validation:
     );
     let postgres = settings.require_postgres().expect("postgres");
     assert_eq!((postgres.host.as_str(), postgres.port), ("postgres", 5432));
-    assert_eq!(postgres.table_parts(), (None, "2025em1100102_orders"));
+    assert_eq!(postgres.table, "2025em1100102_orders");
     let kafka = settings.require_kafka().expect("kafka");
     assert_eq!((kafka.num_partitions, kafka.replication_factor), (3, 1));
     assert_eq!(kafka.consumer_group, "food_orders_consumer_group");
     assert_eq!(settings.require_checkpoint().expect("set"), Path::new("/app/datalake/checkpoints/orders"));
     let state = Path::new("/app/datalake/lastprocess/orders/last_processed_timestamp.txt");
-    assert_eq!(settings.require_state_file().expect("set"), state);
+    assert_eq!(settings.streaming.state_file.as_deref(), Some(state));
     assert_eq!(settings.cdc.default_start_timestamp_us, 1_763_424_000_000_000);
     assert_eq!(settings.cdc.poll_interval, Duration::from_secs(5));
     let lake = settings.require_lake().expect("lake");

@@ -28,7 +28,7 @@ fn the_shipped_configuration_loads_and_lacks_nothing() {
     assert_eq!(settings.require_lake().expect("lake").path, Path::new("datalake/food/output/orders"));
     assert_eq!(settings.require_checkpoint().expect("set"), Path::new("datalake/food/checkpoints/orders"));
     let state = Path::new("datalake/food/lastprocess/orders/last_processed_timestamp.txt");
-    assert_eq!(settings.require_state_file().expect("set"), state);
+    assert_eq!(settings.streaming.state_file.as_deref(), Some(state));
     let schema = settings.schema.as_ref().expect("written out");
     assert_eq!(*schema, Schema::orders());
     assert_eq!(schema.columns[4].data_type, DataType::Decimal { precision: 10, scale: 2 });

@@ -21,7 +21,7 @@ fn every_default_is_the_documented_one() {
         ("cdc.transaction_max_rows", "100000"),
         ("cdc.transaction_max_ms", "1000"),
         ("consumer.trigger_interval_ms", "5000"),
-        ("consumer.max_batch_bytes", "67108864"),
+        ("consumer.max_batch_bytes", "33554432"),
         ("memory.budget_mb", "128"),
         ("retry.start_timeout_sec", "30"),
         ("retry.max_backoff_sec", "30"),

@@ -41,6 +41,13 @@ pub(super) fn same_topic(topic: &TopicDescription, head: &Head) -> Result<()> {
     if topic.id == head.topic_id {
         return Ok(());
     }
+    if topic.name != head.topic {
+        return Err(Error::config(format!(
+            "kafka.topic is {}, but the lake was made from {}, whose offsets mean other records: set kafka.topic back, \
+             or give the new topic a checkpoint_location and a datalake.path of its own",
+            topic.name, head.topic
+        )));
+    }
     let lost: Vec<String> =
         head.positions.iter().map(|(partition, offset)| format!("{partition} from {offset}")).collect();
     Err(Error::new(

@@ -152,7 +152,7 @@ impl<S: BoundedSource> Replicate<S> {
     pub async fn run(&mut self, bounds: Bounds) -> Result<Published> {
         let begun = self.clock.instant();
         let before = self.done.clone();
-        self.backoff = Backoff::new(&self.options.retry, bounds.once);
+        self.backoff = Backoff::new(&self.options.retry, bounds.once || bounds.timeout.is_some());
         let result = self.run_until(bounds, begun).await;
         self.leave(result).await?;
         Ok(Published {
@@ -164,9 +164,10 @@ impl<S: BoundedSource> Replicate<S> {
         })
     }
 
-    /// One page, published and committed; the number of its rows.
+    /// One page, published and committed; the number of its rows. Bounded: gives up on services that stay away.
     pub async fn poll(&mut self) -> Result<u64> {
         let before = self.done.rows;
+        self.backoff = Backoff::new(&self.options.retry, true);
         let result = self.poll_once().await;
         self.leave(result).await?;
         Ok(self.done.rows - before)

@@ -92,6 +92,21 @@ fn a_topic_made_anew_is_another_topic() {
     assert_eq!(bench.lake.ids(), [1, 2, 3]);
 }
 
+#[test]
+fn another_topic_on_an_old_checkpoint_is_a_changed_setting_and_no_loss() {
+    let mut bench = Bench::new(1);
+    bench.append(0, 1..=3);
+    bench.ingest_all();
+    bench.options.topic.name = "food_orders_v2".to_owned();
+    bench.broker.create_topic(&bench.options.topic);
+    let error = bench.failure();
+    assert_eq!(error.kind(), Kind::Config);
+    let text = error.to_string();
+    assert!(text.starts_with("kafka.topic is food_orders_v2, but the lake was made from food_orders_raw"), "{text}");
+    assert!(text.contains("checkpoint_location"), "{text}");
+    assert_eq!(bench.lake.ids(), [1, 2, 3]);
+}
+
 /// Replaces the topic by one that has the offsets read so far and more, while a batch is open.
 fn recreate_under_a_run(stop_it: bool) -> (Bench, Result<Ingested>) {
     let bench = Bench::new(1);

@@ -117,9 +117,22 @@ async fn a_broker_that_never_commits_makes_a_bounded_run_give_up_although_the_ta
     for _ in 0..10_000 {
         bench.broker.inject(Fault::CommitRefused);
     }
-    let error = replicate.run(ONCE).await.unwrap_err();
-    assert_eq!(error.exit_code(), 75);
+    for bounds in [ONCE, Bounds { timeout: Some(PATIENCE), ..FOREVER }] {
+        let error = replicate.run(bounds).await.unwrap_err();
+        assert_eq!(error.exit_code(), 75);
+    }
     assert!(bench.published().is_empty());
+}
+
+#[tokio::test]
+async fn a_broker_that_stays_away_makes_a_single_poll_give_up() {
+    let mut bench = Bench::new(5);
+    bench.options.retry.start_timeout = Duration::from_millis(20);
+    let mut replicate = bench.open(|_| {});
+    bench.broker.set_reachable(false);
+    assert_eq!(replicate.poll().await.unwrap_err().exit_code(), 75);
+    bench.broker.set_reachable(true);
+    assert_eq!(replicate.poll().await.unwrap(), 5, "and the next one publishes what this one could not");
 }
 
 #[tokio::test]
