@@ -57,14 +57,13 @@ class Services:
 def services() -> Iterator[Services]:
     with with_services.services() as variables:
         started = Services(variables[with_services.POSTGRES], variables[with_services.KAFKA])
-        with psycopg.connect(started.administrator, autocommit=True) as connection:
-            # Workers of one run share the services, and each comes here.
-            with connection.transaction():
-                connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [USER])
-                known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [USER]).fetchone()
-                if known is None:
-                    connection.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'")
-                connection.execute(f"GRANT pg_read_all_stats TO {USER}")
+        # Workers of one run share the services, and each comes here.
+        with psycopg.connect(started.administrator) as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [USER])
+            known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [USER]).fetchone()
+            if known is None:
+                connection.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'")
+            connection.execute(f"GRANT pg_read_all_stats TO {USER}")
         yield started
 
 
