@@ -11,7 +11,7 @@ ConfigLike: TypeAlias = str | PathLike[str] | Mapping[str, Any] | Config
 
 __version__: str
 
-def main(argv: Sequence[str]) -> int | tuple[Literal["local", "demo"], dict[str, Any]]:
+def main(argv: Sequence[str]) -> int | tuple[Literal["local", "demo", "purchases demo"], dict[str, Any]]:
     """Run one command; ``argv[0]`` is the program's name.
 
     Returns the exit code, or the name and the options of a command that Python runs.
