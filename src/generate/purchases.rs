@@ -357,7 +357,7 @@ mod tests {
 
     /// Of a JSON number with two decimals, in cents.
     fn cents(value: &Value) -> i64 {
-        value.to_string().replace('.', "").parse().unwrap()
+        (value.as_f64().unwrap() * 100.0).round() as i64
     }
 
     #[test]

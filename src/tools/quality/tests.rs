@@ -3,6 +3,7 @@ use chrono::DateTime;
 use std::sync::Arc;
 
 use super::*;
+use crate::aggregate::Aggregator;
 use crate::clock::ManualClock;
 use crate::config::{Overrides, Settings};
 use crate::lake::{Committed, Lake, LakeOptions, LocalLake};
@@ -181,7 +182,10 @@ fn consume(settings: &Settings, from: i64, values: &[String]) {
         messages.push(crate::model::Message { partition: 0, offset, timestamp_ms: 0, key: None, value });
     }
     let validated = validator.validate(&messages).unwrap();
+    let schema = validator.lake_schema();
+    let totals = Aggregator::new(&settings.aggregate, &schema, &settings.cdc.timestamp_column, chrono_tz::UTC).unwrap();
     let batch = MicroBatch {
+        totals: totals.of(&validated.accepted).unwrap(),
         ranges: vec![OffsetRange { partition: 0, from, to: from + values.len() as i64 }],
         accepted: validated.accepted,
         rejected: validated.rejected.into_iter().collect(),
