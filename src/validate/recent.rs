@@ -129,8 +129,11 @@ impl Recent {
         let array = rows.column(usize::from(self.column));
         let mut repeated = Vec::new();
         let mut faulty = faults.iter().map(|fault| fault.row).peekable();
-        let hasher = self.hasher.clone();
-        hasher.each(array, |row, id| {
+        // Hashed ahead of the look-ups: these miss the cache, and independent ones miss it side by side.
+        let mut ids = Vec::with_capacity(array.len());
+        self.hasher.each(array, |row, id| ids.push((row, id)));
+        self.known.reserve(ids.len());
+        for (row, id) in ids {
             while faulty.next_if(|&other| other < row).is_some() {}
             let is_known = match faulty.peek() {
                 Some(&other) if other == row => self.known.contains(&id),
@@ -139,7 +142,7 @@ impl Recent {
             if is_known {
                 repeated.push(Fault { row, column: Some(self.column), reason: Reason::DuplicateId });
             }
-        });
+        }
         faults.append(&mut repeated);
     }
 
