@@ -134,6 +134,9 @@ const PLACES: [(&str, &str, &str); 10] = [
     ("US", "Portland", "USD"),
 ];
 
+/// A valid event, key and value.
+type Repeatable = (Box<[u8]>, Box<[u8]>);
+
 /// Makes events one after the other.
 pub struct Generator {
     plan: Plan,
@@ -141,7 +144,7 @@ pub struct Generator {
     /// Tells the events of two generators apart that write in the same millisecond.
     tag: u64,
     /// Valid events that may be repeated, key and value, as a ring.
-    recent: Vec<(Box<[u8]>, Box<[u8]>)>,
+    recent: Vec<Repeatable>,
 }
 
 impl Generator {
