@@ -86,7 +86,7 @@ error: `aggregate.sum` cannot take column `share` of type double
         ("  min: [currency]\n", "cannot take column `currency`"),
         ("  avg: [pieces, pieces]\n", "lists `pieces` twice"),
         ("  every: week\n", "aggregate.every"),
-        ("  max_groups: 0\n", "`aggregate.max_groups` is 0"),
+        ("  max_groups: 0\n", "`aggregate.max_groups` is `0`"),
         ("  topic: a b\n", "no name Kafka takes"),
     ] {
         let error = refused(&events(section)).to_string();
