@@ -207,6 +207,13 @@ impl Bench {
         self.lake.commits().into_iter().map(|batch| (batch.ranges, batch.counts.input)).collect()
     }
 
+    /// The totals are those of the rows that are in the lake, 350.00 each.
+    fn check_totals(&self) {
+        let (totals, rows) = (self.lake.head_now().totals, self.lake.ids().len() as u64);
+        assert_eq!(totals.rows(), rows);
+        assert_eq!(totals.sums().unwrap().get("amount").cloned(), (rows > 0).then(|| format!("{}.00", rows * 350)));
+    }
+
     fn positions(&self) -> Vec<i64> {
         self.lake.head_now().positions.values().copied().collect()
     }

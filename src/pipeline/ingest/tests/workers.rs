@@ -14,6 +14,7 @@ fn a_batch_that_another_worker_committed_first_is_dropped_and_reading_goes_on_be
     assert_eq!(ids, [7, 8, 9, 10], "the first six are the other worker's, and only its");
     assert_eq!(bench.positions(), [10, 2]);
     assert_eq!(bench.lake.left_behind(), 0, "what was staged in vain is gone");
+    bench.check_totals();
 }
 
 #[test]
@@ -60,6 +61,7 @@ fn a_revocation_drops_the_open_batch_and_its_messages_come_again() {
     assert_eq!(bench.commits(), [(vec![range(0, 0, 4)], 4)]);
     assert_eq!(bench.lake.ids(), [1, 2, 3, 4]);
     assert_eq!(done.counts.input, 4, "what was dropped is not counted");
+    bench.check_totals();
 }
 
 #[test]
@@ -122,6 +124,7 @@ fn two_workers_bring_each_message_once() {
     });
     let expected: Vec<i64> = (0..4).flat_map(|partition| partition * 100 + 1..=partition * 100 + 100).collect();
     assert_eq!(bench.lake.ids(), expected);
+    bench.check_totals();
     assert_eq!(bench.positions(), [106, 106, 106, 106]);
     let mut at = BTreeMap::new();
     for ranges in bench.commits().into_iter().map(|commit| commit.0) {
@@ -171,6 +174,7 @@ fn a_batch_that_was_not_committed_comes_again() {
     assert_eq!(next(&mut ingest, &targets).unwrap().ranges, [range(2, 0, 2)]);
     ingest.run(AVAILABLE_NOW).unwrap();
     assert_eq!(bench.lake.ids(), [1, 2, 3, 4, 5]);
+    bench.check_totals();
 }
 
 #[test]
