@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::names::{self, ALIASES};
 use super::node::{Entry, Node, Origin, Value, join};
-use super::preset::Preset;
+use super::preset::{self, Preset};
 use super::problem::{Problem, Source};
 use crate::error::{Error, Result};
 
@@ -118,9 +118,10 @@ pub(super) fn stack(file: Option<Node>, overrides: &Overrides, source: &Source) 
     {
         return Err(Problem::new(Origin::Argument, format!("expected sections, not {}", tree.shown())));
     }
-    let preset = overrides.preset.layer(&overrides.environment)?;
-    let layers = [preset, file, Some(environment_layer(&overrides.environment)), tree, Some(flag_layer(overrides)?)];
-    for layer in layers.into_iter().flatten() {
+    let written = [file, Some(environment_layer(&overrides.environment)), tree, Some(flag_layer(overrides)?)];
+    let own_columns = written.iter().flatten().any(|layer| layer.entry(preset::COLUMNS).is_some());
+    let layers = std::iter::once(overrides.preset.layer(&overrides.environment, own_columns)?).chain(written);
+    for layer in layers.flatten() {
         lay(&mut root, canonical(layer, source)?, "");
     }
     Ok(root)

@@ -20,14 +20,27 @@ pub enum Preset {
     Purchases,
 }
 
+/// The section that names the columns.
+pub(super) const COLUMNS: &str = "schema";
+/// Sections that speak of the columns.
+const OF_COLUMNS: [&str; 3] = [COLUMNS, "validation", "aggregate"];
+
 impl Preset {
-    pub(super) fn layer(self, environment: &BTreeMap<String, String>) -> Result<Option<Node>, Problem> {
+    /// Its rules and totals are of its own columns: beside a `schema` of the user's they do not count.
+    pub(super) fn layer(
+        self,
+        environment: &BTreeMap<String, String>,
+        own_columns: bool,
+    ) -> Result<Option<Node>, Problem> {
         let text = match self {
             Preset::Orders => return Ok(None),
             Preset::Purchases => include_str!("../../configs/purchases.yml"),
         };
         let mut node = yaml::parse(&Source { file: None, text: text.to_owned() }, environment)?;
         unplace(&mut node);
+        if let Value::Map(entries) = &mut node.value {
+            entries.retain(|entry| !own_columns || !OF_COLUMNS.contains(&entry.key.as_str()));
+        }
         Ok(Some(node))
     }
 }
@@ -44,5 +57,68 @@ fn unplace(node: &mut Node) {
         }
         Value::List(items) => items.iter_mut().for_each(unplace),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Overrides, Preset, Settings};
+
+    fn load(yaml: &str) -> Settings {
+        let overrides = Overrides { preset: Preset::Purchases, ..Overrides::default() };
+        Settings::from_yaml(yaml, None, &overrides).unwrap()
+    }
+
+    #[test]
+    fn a_file_needs_only_what_differs() {
+        let settings = load("kafka: {topic_name: other}\n");
+        assert_eq!(settings.require_kafka().unwrap().topic, "other");
+        assert_eq!(settings.schema.unwrap().columns.len(), 17);
+        assert_eq!(settings.aggregate.definition.group_by, ["currency", "product_category"]);
+        assert_eq!(settings.consumer.trigger_interval.as_secs(), 10);
+    }
+
+    #[test]
+    fn rules_and_totals_go_with_the_columns_they_are_of() {
+        let settings = load("schema:\n  - {name: timestamp, type: timestamptz}\n");
+        assert!(settings.validation.rules.is_empty() && settings.validation.total.is_none());
+        assert!(settings.aggregate.definition.group_by.is_empty());
+    }
+
+    #[test]
+    fn the_documents_file_loads_and_what_spark_says_counts_before_the_preset() {
+        let settings = load(
+            r#"
+kafka:
+  bootstrap_servers: "localhost:9092"
+  topic_name: "purchasing_events"
+  consumer_group: "streaming_consumer_group"
+  auto_offset_reset: "earliest"
+producer:
+  batch_size: 100
+  linger_ms: 1000
+  acks: "1"
+  retries: 3
+  event_interval_seconds: 1
+  max_events: 1000
+spark:
+  app_name: "StreamingDataPipeline"
+  master: "local[*]"
+  checkpoint_location: "./checkpoints"
+  output_mode: "complete"
+  trigger_processing_time: "500 milliseconds"
+logging:
+  level: "INFO"
+  format: "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
+"#,
+        );
+        assert_eq!(settings.consumer.trigger_interval.as_millis(), 500);
+        assert_eq!(settings.require_checkpoint().unwrap(), std::path::Path::new("./checkpoints"));
+        assert_eq!((settings.events.rate, settings.events.max_events), (Some(1.0), Some(1000)));
+        assert_eq!(settings.events.properties["batch.num.messages"], "100");
+        let notes: Vec<String> = settings.notes().iter().map(|note| note.text.clone()).collect();
+        for key in ["producer.acks: 1", "producer.retries", "spark.app_name", "spark.master", "spark.output_mode"] {
+            assert!(notes.iter().any(|note| note.contains(key)), "{key}: {notes:?}");
+        }
     }
 }

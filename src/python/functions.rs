@@ -88,7 +88,7 @@ pub fn read(
     })
 }
 
-/// Return the totals of a lake by period and group, from its commit log alone.
+/// Return the totals of a lake by period and group, from its commit log alone; empty before its first commit.
 #[pyfunction]
 #[pyo3(signature = (config, *, by=None, running=false, overrides=None))]
 pub fn totals(
