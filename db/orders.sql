@@ -42,7 +42,11 @@ SELECT sample.*
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'foodstream_reader') THEN
-        CREATE ROLE foodstream_reader NOLOGIN;
+        BEGIN
+            CREATE ROLE foodstream_reader NOLOGIN;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL; -- roles are the whole server's: this script made it just now for another database
+        END;
     END IF;
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO foodstream_reader', current_database());
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO foodstream_reader', current_schema());
