@@ -4,12 +4,17 @@
 #   VENV=.venv             where it is made
 #   CARGO_TARGET_DIR=…     where Rust builds, if several clones should share what is compiled
 #   CONFIG=… PURCHASES=…   the configuration of the orders-* and the run-* chores
+#   WORKERS=3              processes the Python tests are shared among; 0 for one, with a debugger
 
 PYTHON ?= python3
 VENV ?= .venv
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 CONFIG ?= configs/orders_stream.yml
 PURCHASES ?= configs/purchases.yml
+# More than processors, here and for the Rust tests: most tests wait for a service most of the time.
+WORKERS ?= 3
+export RUST_TEST_THREADS ?= 4
+PYTEST = "$(BIN)/pytest" -n $(WORKERS)
 
 BIN := $(abspath $(VENV))/bin
 # An interpreter switched on in the shell must not decide where things go; maturin and pyo3 both look at this.
@@ -36,18 +41,16 @@ demo: build ## the whole walk on a real PostgreSQL and Kafka, about a minute; le
 demo-purchases: build ## a thousand purchase events in three batches, totals checked; leaves nothing behind
 	@$(BIN)/foodstream purchases demo
 
-# Both kinds of tests wait for services more than they compute: more of them at once than there are cores.
-RUST_TESTS = RUST_TEST_THREADS=4 cargo test --locked
-PYTHON_TESTS = "$(BIN)/pytest" --numprocesses 4 --dist loadfile
-
+# Compiled first: what is tested beside the compiler waits for it.
 test: lint ## everything: lint, Rust tests, Python tests, on real services
-	$(BIN)/python tests/with_services.py -- sh -ec '$(RUST_TESTS); $(PYTHON_TESTS)'
+	cargo test --locked --no-run
+	$(BIN)/python tests/with_services.py -- $(BIN)/python tests/side_by_side.py -- cargo test --locked -- $(PYTEST)
 
 test-rust: $(VENV)/.installed ## only the Rust tests
-	$(BIN)/python tests/with_services.py -- env $(RUST_TESTS)
+	$(BIN)/python tests/with_services.py -- cargo test --locked
 
 test-python: build ## only the Python tests
-	$(BIN)/python tests/with_services.py -- $(PYTHON_TESTS)
+	$(BIN)/python tests/with_services.py -- $(PYTEST)
 
 # clippy after the build, since it reuses what the build has compiled; both feature sets, as some code is in one only.
 lint: build ## formatting, clippy, ruff, mypy, and cargo deny if it is installed

@@ -45,7 +45,7 @@ BEGIN
         BEGIN
             CREATE ROLE foodstream_reader NOLOGIN;
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
-            -- roles belong to the whole server: this script, run in another database, was faster
+            NULL; -- roles are the whole server's: this script made it just now for another database
         END;
     END IF;
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO foodstream_reader', current_database());

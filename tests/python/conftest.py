@@ -29,16 +29,28 @@ ORDERS_SQL = ROOT / "db" / "orders.sql"
 USER = "student"
 PASSWORD = "student123"
 COMMAND_TIMEOUT_SEC = 120.0
-
-
-# Files that take longest, first: one of them begun last would be all that the other workers wait for.
-LONGEST_FIRST = ("test_stops", "test_local", "test_late_commits", "test_start_orders", "test_groups")
+# The longest first: with several workers, one that begins late with a long test keeps all others waiting.
+LONGEST_FIRST = ("test_stops.py", "test_late_commits.py", "test_local.py", "test_groups.py", "test_start_orders.py")
+# Their tests share services of their own, and so stay on one worker; all others go to whoever is free.
+TOGETHER = ("test_stops.py", "test_start_orders.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the longest files; within a file the order stays."""
     places = {name: place for place, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+# Optional: without pytest-xdist, or without -n, one process runs all tests in order.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file.endswith(TOGETHER) else nodeid
+
+    return Scheduling(config, log)
 
 
 @dataclass(frozen=True)
@@ -57,9 +69,9 @@ class Services:
 def services() -> Iterator[Services]:
     with with_services.services() as variables:
         started = Services(variables[with_services.POSTGRES], variables[with_services.KAFKA])
-        # Workers of one run share the services, and each comes here.
         with psycopg.connect(started.administrator) as connection:
-            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [USER])
+            # Several workers of one run share the server, and the role is the whole server's.
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext('foodstream tests: roles'))")
             known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [USER]).fetchone()
             if known is None:
                 connection.execute(f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'")

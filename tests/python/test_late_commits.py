@@ -124,7 +124,8 @@ class PlainCursor(threading.Thread):
         self.seen: set[int] = set()
 
     def run(self) -> None:
-        while not self.stop.is_set():
+        # A pause, or cursor and server would take turns on the processor, and the writers hardly run.
+        while not self.stop.wait(0.001):
             self.poll()
         # All writers have ended: what it does not see now it will never see.
         self.poll()

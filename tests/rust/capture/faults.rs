@@ -7,7 +7,7 @@ use foodstream::capture::{PollSource, Source};
 use foodstream::error::Kind;
 use foodstream::model::{ChangeBatch, Cursor};
 
-use super::support::{ORDERS, TestDb, drain, keys, open, page, rows};
+use super::support::{ORDERS, TestDb, drain, keys, open, page, pause, rows};
 
 async fn end_sessions(admin: &tokio_postgres::Client) -> usize {
     let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database()";
@@ -75,7 +75,9 @@ async fn a_dropped_call_leaves_batch_and_position_in_agreement() {
     assert!(cut > 3, "only {cut} calls were cut");
     let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database() AND xact_start IS NOT NULL";
     tokio::time::timeout(Duration::from_secs(20), async {
-        while admin.query_one(left, &[&foodstream::capture::APPLICATION_NAME]).await.unwrap().get::<_, i64>(0) > 0 {}
+        while admin.query_one(left, &[&foodstream::capture::APPLICATION_NAME]).await.unwrap().get::<_, i64>(0) > 0 {
+            pause().await;
+        }
     })
     .await
     .expect("no transaction of a dropped call stays open");
@@ -103,13 +105,17 @@ async fn a_page_that_waited_for_a_rewrite_reads_the_rewritten_table() {
     let rewriter = db.connect().await;
     // The rewriter's own transaction begins later than the row, whose timestamp then lies below the horizon.
     let clock = source.server_clock_us().await.unwrap();
-    while page(&mut source, 10).await.unwrap().0.horizon_us <= clock {}
+    while page(&mut source, 10).await.unwrap().0.horizon_us <= clock {
+        pause().await;
+    }
     source.seek(Cursor { timestamp_us: 0, key: None });
     rewriter.batch_execute("BEGIN; ALTER TABLE orders ADD COLUMN r float DEFAULT random()").await.unwrap();
     let waiting = tokio::spawn(async move { page(&mut source, 10).await.unwrap().1 });
     let blocked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database() \
                    AND wait_event_type = 'Lock'";
-    while admin.query_one(blocked, &[&foodstream::capture::APPLICATION_NAME]).await.unwrap().get::<_, i64>(0) == 0 {}
+    while admin.query_one(blocked, &[&foodstream::capture::APPLICATION_NAME]).await.unwrap().get::<_, i64>(0) == 0 {
+        pause().await;
+    }
     rewriter.batch_execute("COMMIT").await.unwrap();
     assert_eq!(keys(&waiting.await.unwrap()), [1]);
 }

@@ -6,7 +6,7 @@ use foodstream::capture::{Source, Who};
 use foodstream::error::Kind;
 use foodstream::model::Cursor;
 
-use super::support::{ORDERS, TestDb, drain, keys, open, page, preflight, refusal};
+use super::support::{ORDERS, TestDb, drain, keys, open, page, pause, preflight, refusal};
 
 const INSERT: &str = "INSERT INTO orders (note) VALUES ('x')";
 
@@ -54,6 +54,7 @@ async fn h1_every_transaction_of_one_message_counts_from_its_arrival() {
     let mut read = Vec::new();
     while !singles.is_finished() {
         read.extend(page(&mut source, 1000).await.unwrap().1);
+        pause().await;
     }
     let written = 5_000 + singles.await.unwrap();
     read.extend(drain(&mut source).await);
@@ -163,6 +164,7 @@ async fn h5_a_column_that_rounds_loses_no_row() {
     let mut read = Vec::new();
     while !writer.is_finished() {
         read.extend(page(&mut source, 1000).await.unwrap().1);
+        pause().await;
     }
     writer.await.unwrap();
     read.extend(drain(&mut source).await);

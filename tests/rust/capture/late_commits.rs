@@ -6,7 +6,7 @@ use std::time::Duration;
 use foodstream::capture::Source;
 use foodstream::model::ChangeBatch;
 
-use super::support::{ORDERS, TestDb, drain, keys, open, page, rows};
+use super::support::{ORDERS, TestDb, drain, keys, open, page, pause, rows};
 use super::writers::{Plan, run};
 
 fn plan(seed: u64) -> Plan {
@@ -43,6 +43,7 @@ async fn no_row_of_late_writers_is_lost_or_repeated() {
         source.next_page(3, &mut batch).await.unwrap();
         read.extend(rows(&batch));
         pages += 1;
+        pause().await;
     }
     assert!(writers.await.unwrap() > 0);
     read.extend(drain(&mut source).await);
@@ -65,6 +66,7 @@ async fn a_restart_in_the_middle_of_late_writers_loses_and_repeats_nothing() {
             let (page, rows) = page(&mut source, 5).await.unwrap();
             read.extend(rows);
             last_w = Some(page.horizon_us);
+            pause().await;
         }
         let position = source.position();
         source = open(db.options("orders")).await;
@@ -98,6 +100,7 @@ async fn a_plain_cursor_loses_rows_of_the_same_writers() {
             break;
         }
         ended = writers.is_finished();
+        pause().await;
     }
     writers.await.unwrap();
     let written = in_table(&db).await;

@@ -166,6 +166,12 @@ pub async fn page(source: &mut PollSource, limit: u32) -> Result<(Page, Vec<(Str
     Ok((page, rows(&batch)))
 }
 
+/// Between two looks. Without it reader and server hand the processor to each other, and on a machine with two of
+/// them the writers that are waited for would hardly run.
+pub async fn pause() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
 pub fn rows(batch: &ChangeBatch) -> Vec<(String, String)> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     batch.iter().map(|(_, key, value)| (text(key), text(value))).collect()
@@ -182,6 +188,7 @@ pub async fn drain(source: &mut PollSource) -> Vec<(String, String)> {
             if page.horizon_us > target && !page.full {
                 return;
             }
+            pause().await;
         }
     })
     .await

@@ -1,0 +1,104 @@
+"""Runs commands at once, shows their outputs one after the other, and ends with the summary of all.
+
+    python tests/side_by_side.py -- cargo test -- pytest -n 3
+
+Each command follows a ``--``. What the first prints is shown as it comes; the others' output waits in files for its
+turn. Exits with the first code that is not 0, after all have ended.
+"""
+
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+# How often a file is looked at for more.
+LOOK_EVERY_SEC = 0.05
+# What cargo test and pytest end with, and the names of what failed.
+SUMMARY = re.compile(rb"test result: |=+ .*(?:passed|failed|error).* =+$|(?:FAILED|ERROR) |test .* \.\.\. FAILED$")
+
+
+class Runner:
+    """A command under way, with its output in a file."""
+
+    def __init__(self, command: Sequence[str], file: Path) -> None:
+        self.name = " ".join(command)
+        self.file = file
+        self.begun = time.monotonic()
+        self.seconds = 0.0
+        with file.open("wb") as output:
+            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+
+    def has_ended(self) -> bool:
+        if self.child.poll() is None:
+            return False
+        self.seconds = self.seconds or time.monotonic() - self.begun
+        return True
+
+    def summary(self) -> list[str]:
+        found = [line for line in self.file.read_bytes().splitlines() if SUMMARY.match(line)]
+        return [line.decode(errors="replace") for line in found]
+
+
+def run(commands: Sequence[Sequence[str]], folder: Path) -> int:
+    runners = [Runner(command, folder / f"{number}.out") for number, command in enumerate(commands)]
+    try:
+        for runner in runners:
+            show(f"----- {runner.name}\n".encode())
+            follow(runner, runners)
+    finally:
+        for runner in runners:
+            runner.child.terminate()
+            runner.child.wait()
+    show(b"\n----- summary\n")
+    for runner in runners:
+        lines = "".join(f"{line}\n" for line in runner.summary())
+        show(f"{runner.name}: exit code {runner.child.returncode} after {runner.seconds:.0f} s\n{lines}".encode())
+    return next((runner.child.returncode for runner in runners if runner.child.returncode), 0)
+
+
+def follow(runner: Runner, all_runners: Sequence[Runner]) -> None:
+    with runner.file.open("rb") as output:
+        while True:
+            # In this order: what was printed before the end is then in the file.
+            ended = [other.has_ended() for other in all_runners][all_runners.index(runner)]
+            while more := output.read(1 << 16):
+                show(more)
+            if ended:
+                return
+            time.sleep(LOOK_EVERY_SEC)
+
+
+def show(output: bytes) -> None:
+    sys.stdout.buffer.write(output)
+    sys.stdout.buffer.flush()
+
+
+def commands_of(words: Sequence[str]) -> list[list[str]]:
+    commands: list[list[str]] = []
+    for word in words:
+        if word == "--":
+            commands.append([])
+        elif not commands:
+            return []
+        else:
+            commands[-1].append(word)
+    return commands if all(commands) else []
+
+
+def main(words: Sequence[str]) -> int:
+    commands = commands_of(words)
+    if not commands:
+        print(__doc__, file=sys.stderr)
+        return 2
+    # A runner that is told to end must still end what it started.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    with tempfile.TemporaryDirectory(prefix="foodstream-tests-") as folder:
+        return run(commands, Path(folder))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
