@@ -1,5 +1,7 @@
 //! The thread that owns the lake: stages and commits one micro-batch while the next is gathered.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -51,6 +53,8 @@ pub struct Writer {
     replies: Receiver<Reply>,
     thread: Option<JoinHandle<()>>,
     in_flight: bool,
+    /// A request is with the lake's thread. For tests, whose clock stands still meanwhile.
+    busy: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -58,11 +62,15 @@ impl Writer {
         // One place each: at most one batch waits while one is written, which bounds memory at two batches.
         let (requests, inbox) = sync_channel(1);
         let (outbox, replies) = sync_channel(1);
+        let busy = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new()
             .name("foodstream-lake".to_owned())
-            .spawn(move || serve(lake, &inbox, &outbox))
+            .spawn({
+                let busy = Arc::clone(&busy);
+                move || serve(lake, &inbox, &outbox, &busy)
+            })
             .map_err(|error| Error::bug("no thread for the lake's writer").because(error))?;
-        Ok(Writer { requests: Some(requests), replies, thread: Some(thread), in_flight: false })
+        Ok(Writer { requests: Some(requests), replies, thread: Some(thread), in_flight: false, busy })
     }
 
     /// The log's head, re-read. Only while nothing is in flight.
@@ -154,7 +162,13 @@ impl Writer {
         self.replies.recv().map_err(|_| gone())
     }
 
+    #[cfg(test)]
+    pub fn busy(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.busy)
+    }
+
     fn send(&self, request: Request) -> Result<()> {
+        self.busy.store(true, Ordering::Release);
         self.requests.as_ref().ok_or_else(gone)?.send(request).map_err(|_| gone())
     }
 }
@@ -178,7 +192,7 @@ fn another_answer() -> Error {
     Error::bug("the lake's writer answered another question")
 }
 
-fn serve(mut lake: impl Lake, inbox: &Receiver<Request>, outbox: &SyncSender<Reply>) {
+fn serve(mut lake: impl Lake, inbox: &Receiver<Request>, outbox: &SyncSender<Reply>, busy: &AtomicBool) {
     let mut head = None;
     while let Ok(request) = inbox.recv() {
         let reply = match request {
@@ -194,7 +208,9 @@ fn serve(mut lake: impl Lake, inbox: &Receiver<Request>, outbox: &SyncSender<Rep
                 Reply::Recall(seen.map(|through| (vessel, through)))
             }
         };
-        if outbox.send(reply).is_err() {
+        let sent = outbox.send(reply);
+        busy.store(false, Ordering::Release);
+        if sent.is_err() {
             return;
         }
     }

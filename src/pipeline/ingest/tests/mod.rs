@@ -8,7 +8,8 @@ mod repeats;
 mod workers;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use chrono::DateTime;
@@ -49,8 +50,13 @@ struct Poll {
     idle: usize,
 }
 
-/// A group member whose waiting moves the manual clock instead of passing real time.
+/// Whether the lake's thread has work, once there is one.
+type Busy = Arc<OnceLock<Arc<AtomicBool>>>;
+
+/// A group member whose waiting moves the manual clock instead of passing real time. While the lake's thread, which
+/// lives in real time, has work, the clock stands still.
 struct Driven {
+    busy: Busy,
     consumer: MemoryConsumer,
     clock: Arc<ManualClock>,
     script: Script,
@@ -76,8 +82,11 @@ impl GroupConsumer for Driven {
         if events.is_empty() && into.len() == before {
             self.idle += 1;
             self.waits.lock().unwrap().push(timeout);
-            self.clock.advance(timeout);
-            std::thread::yield_now();
+            if self.busy.get().is_some_and(|busy| busy.load(Ordering::Acquire)) {
+                std::thread::yield_now();
+            } else {
+                self.clock.advance(timeout);
+            }
         } else {
             self.idle = 0;
         }
@@ -139,7 +148,9 @@ impl Bench {
     }
 
     fn try_open_as(&self, consumer: MemoryConsumer, script: impl FnMut(&Poll) + Send + 'static) -> Result<TestIngest> {
+        let busy = Busy::default();
         let consumer = Driven {
+            busy: Arc::clone(&busy),
             consumer,
             clock: self.clock.clone(),
             script: Box::new(script),
@@ -151,7 +162,9 @@ impl Bench {
         let (clock, lake) = (self.clock.clone(), self.lake.clone());
         let (validator, totals) = (validator(&self.validation), totals());
         let parts = Parts { consumer, cluster: self.broker.cluster(), lake, validator, totals, clock };
-        Ingest::open(parts, self.options.clone(), true, self.stop.clone())
+        let ingest = Ingest::open(parts, self.options.clone(), true, self.stop.clone())?;
+        busy.get_or_init(|| ingest.writer.busy());
+        Ok(ingest)
     }
 
     fn open(&self, script: impl FnMut(&Poll) + Send + 'static) -> TestIngest {
