@@ -22,6 +22,7 @@ mod problem;
 mod properties;
 mod provenance;
 mod raw;
+mod raw_text;
 mod resolve;
 mod schema;
 mod secrets;

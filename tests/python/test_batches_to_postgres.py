@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +225,15 @@ def test_a_function_is_given_batch_and_id_and_the_lake_gets_them_under_that_id(p
     assert foodstream.verify_pipeline(pipeline.config)
 
 
+@pytest.fixture
+def python_hears_ctrl_c() -> Iterator[None]:
+    """A run that a shell put into the background began with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("python_hears_ctrl_c")
 def test_an_exception_goes_up_unchanged_and_the_same_batch_comes_again(pipeline: Any) -> None:
     foodstream.Producer(pipeline.config).run(once=True)
     seen: list[tuple[str, dict[int, tuple[int, int]]]] = []

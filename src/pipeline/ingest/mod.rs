@@ -10,6 +10,7 @@
 
 mod for_each;
 mod observe;
+mod options;
 mod positions;
 mod repeats;
 mod report;
@@ -25,10 +26,9 @@ use std::time::{Duration, Instant};
 use arrow::datatypes::SchemaRef;
 
 use crate::aggregate::Aggregator;
-use crate::broker::{Cluster, GroupConsumer, TopicSpec};
+use crate::broker::{Cluster, GroupConsumer};
 use crate::clock::Clock;
-use crate::config;
-use crate::consume::{Limits, Reader, Step};
+use crate::consume::{Reader, Step};
 use crate::error::{Error, Kind, Result};
 use crate::lake::{Head, Lake, Plan};
 use crate::model::{Counts, MessageBatch, MicroBatch, OffsetRange};
@@ -40,38 +40,13 @@ use super::shutdown::Stop;
 use super::totals_topic::TotalsTopic;
 pub use for_each::Each;
 pub use observe::{Observed, Observer};
+pub use options::{Bounds, Options, Parts};
 pub use targets::Targets;
 use targets::Watch;
 use writer::{Done, Outcome, Writer};
 
 /// Longest wait inside one poll: a stop request is noticed within it.
 const POLL_WAIT: Duration = Duration::from_millis(100);
-
-/// What a run is told beside its parts.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub topic: TopicSpec,
-    pub limits: Limits,
-    /// Longest time a batch stays open after its first message.
-    pub trigger: Duration,
-    pub starting_offsets: config::StartingOffsets,
-    pub fail_on_data_loss: bool,
-    pub retry: config::Retry,
-    /// How long a bounded run waits while nothing moves.
-    pub once_wait: Duration,
-    pub run_id: String,
-    /// The lake's root, for log lines.
-    pub lake_path: std::path::PathBuf,
-}
-
-/// When a run ends by itself. All `None`: only a stop ends it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Bounds {
-    /// Ends at the end offsets seen at its start.
-    pub available_now: bool,
-    pub max_batches: Option<u64>,
-    pub timeout: Option<Duration>,
-}
 
 /// The consumer's loop and everything it owns.
 pub struct Ingest<C, K> {
@@ -103,16 +78,6 @@ pub struct Ingest<C, K> {
     done: Ingested,
     unknown_keys: u64,
     observer: Option<Observer>,
-}
-
-/// The parts an [`Ingest`] is made of.
-pub struct Parts<C, K, L> {
-    pub consumer: C,
-    pub cluster: K,
-    pub lake: L,
-    pub validator: Validator,
-    pub totals: Aggregator,
-    pub clock: Arc<dyn Clock>,
 }
 
 impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {

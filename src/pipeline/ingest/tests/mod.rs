@@ -15,10 +15,12 @@ use std::time::{Duration, Instant};
 use chrono::DateTime;
 
 use super::*;
+use crate::broker::TopicSpec;
 use crate::broker::memory::{MemoryBroker, MemoryCluster, MemoryConsumer};
 use crate::broker::{Event, TransactionalProducer};
 use crate::clock::ManualClock;
-use crate::config::{StartingOffsets, Validation};
+use crate::config::{self, StartingOffsets, Validation};
+use crate::consume::Limits;
 use crate::lake::memory::MemoryLake;
 use crate::model::{OffsetRange, PartitionOffset, Schema};
 

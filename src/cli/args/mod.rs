@@ -2,6 +2,9 @@
 //!
 //! What a flag means is said in its help; what a command does stands in its own module.
 
+mod purchases;
+mod values;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,10 +13,12 @@ use clap::builder::styling::Styles;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
+use values::{parse_rate, parse_seconds, parse_share};
+
+pub use purchases::{BatchForm, Purchases, PurchasesCommon, PurchasesProduce, PurchasesRun};
+
 /// The file the shipped project has, so that commands started in its folder need no flag.
 pub const DEFAULT_CONFIG: &str = "configs/orders_stream.yml";
-/// The same for the commands of the purchase pipeline.
-pub const DEFAULT_PURCHASES_CONFIG: &str = "configs/purchases.yml";
 /// Orders of one round of the guide.
 const DEFAULT_ORDERS: u64 = 5;
 /// Enough for a partition of each of three days to be worth looking at.
@@ -457,95 +462,6 @@ pub enum Lake {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Purchases {
-    /// Generate purchase events and publish them, until stopped
-    Produce(PurchasesProduce),
-    /// Validate events, write them to the lake, show daily and running totals batch by batch
-    Run(PurchasesRun),
-    /// Check configuration, Kafka, folders and one generated event; say what to do
-    Check {
-        #[command(flatten)]
-        common: PurchasesCommon,
-    },
-    /// Show the totals of every commit together, by day, currency and category
-    Totals {
-        #[command(flatten)]
-        shown: ShownTotals,
-        #[command(flatten)]
-        common: PurchasesCommon,
-    },
-    /// Say what was consumed, and why events were rejected
-    Report {
-        #[command(flatten)]
-        common: PurchasesCommon,
-    },
-    /// A thousand events in three batches on services of its own, summed twice
-    Demo(Demo),
-}
-
-#[derive(Debug, Args)]
-pub struct PurchasesProduce {
-    /// Events a second, or `unlimited` [default: the configured rate, or one]
-    #[arg(long, value_name = "EVENTS")]
-    pub rate: Option<String>,
-    /// Stop after this many events
-    #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub max_events: Option<u64>,
-    /// The same seed gives the same events
-    #[arg(long)]
-    pub seed: Option<u64>,
-    /// Share of the events to make invalid, from 0 to 1
-    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
-    pub invalid_share: Option<f64>,
-    /// Share of the events to repeat, from 0 to 1
-    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
-    pub duplicate_share: Option<f64>,
-    /// Stop cleanly after this time
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
-    pub timeout: Option<Duration>,
-    #[command(flatten)]
-    pub common: PurchasesCommon,
-}
-
-#[derive(Debug, Args)]
-pub struct PurchasesRun {
-    /// Consume up to the end offsets of this moment, then exit
-    #[arg(long, visible_alias = "available-now")]
-    pub once: bool,
-    /// Stop after this many micro-batches
-    #[arg(long, value_name = "BATCHES", value_parser = clap::value_parser!(u64).range(1..))]
-    pub max_batches: Option<u64>,
-    /// What to print of each batch: the documents' tables, one JSON object, or nothing
-    #[arg(long, value_name = "FORM", default_value = "table")]
-    pub output: BatchForm,
-    #[command(flatten)]
-    pub waits: Waits,
-    #[command(flatten)]
-    pub common: PurchasesCommon,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum BatchForm {
-    Table,
-    Json,
-    None,
-}
-
-/// What the commands of the purchase pipeline take: no table, and another file.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Common options")]
-pub struct PurchasesCommon {
-    /// Configuration file; what it leaves out is as in the shipped one
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_PURCHASES_CONFIG)]
-    pub config: PathBuf,
-    /// Override a setting, as in `producer.rate=500`; may be repeated
-    #[arg(long, value_name = "SECTION.KEY=VALUE")]
-    pub set: Vec<String>,
-    #[command(flatten)]
-    pub output: Output,
-}
-
-#[derive(Debug, Subcommand)]
 pub enum Config {
     /// Read the configuration and say whether it is right
     Check {
@@ -574,20 +490,4 @@ pub struct Version {
     /// Also the libraries that are built in
     #[arg(long)]
     pub verbose: bool,
-}
-
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "expected seconds, as in 90 or 0.5".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|_| "expected seconds from 0 on".to_owned())
-}
-
-fn parse_rate(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|rate: &f64| *rate > 0.0 && rate.is_finite())
-        .ok_or_else(|| "expected more than 0".to_owned())
-}
-
-fn parse_share(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "expected 0 to 1".to_owned())
 }

@@ -1,0 +1,47 @@
+//! What a run is made of and told: its parts, its options, when it ends by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::aggregate::Aggregator;
+use crate::broker::TopicSpec;
+use crate::clock::Clock;
+use crate::config;
+use crate::consume::Limits;
+use crate::validate::Validator;
+
+/// What a run is told beside its parts.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub topic: TopicSpec,
+    pub limits: Limits,
+    /// Longest time a batch stays open after its first message.
+    pub trigger: Duration,
+    pub starting_offsets: config::StartingOffsets,
+    pub fail_on_data_loss: bool,
+    pub retry: config::Retry,
+    /// How long a bounded run waits while nothing moves.
+    pub once_wait: Duration,
+    pub run_id: String,
+    /// The lake's root, for log lines.
+    pub lake_path: std::path::PathBuf,
+}
+
+/// When a run ends by itself. All `None`: only a stop ends it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds {
+    /// Ends at the end offsets seen at its start.
+    pub available_now: bool,
+    pub max_batches: Option<u64>,
+    pub timeout: Option<Duration>,
+}
+
+/// The parts an [`super::Ingest`] is made of.
+pub struct Parts<C, K, L> {
+    pub consumer: C,
+    pub cluster: K,
+    pub lake: L,
+    pub validator: Validator,
+    pub totals: Aggregator,
+    pub clock: Arc<dyn Clock>,
+}
