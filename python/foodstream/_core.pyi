@@ -187,7 +187,6 @@ class Batch:
         """
     def __len__(self) -> int: ...
 
-@final
 class Consumer:
     """Consumes a topic into the lake, or hands its micro-batches to Python.
 
@@ -317,6 +316,110 @@ def insert_test_orders(
     config: ConfigLike, *, count: int = 5, overrides: Mapping[str, Any] | None = None
 ) -> list[int | str]:
     """Insert generated orders into the table and return their keys."""
+
+class StreamingJob(Consumer):
+    """Streams purchase events into the lake and prints their daily and running totals.
+
+    A ``Consumer`` over the purchase preset: what the configuration leaves out is as in ``configs/purchases.yml``. It
+    can be looped over and stopped as one, and ``for_each_batch`` works as there.
+    """
+
+    def __new__(
+        cls,
+        config: ConfigLike,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        available_now: bool = False,
+        once_wait: float = 90.0,
+    ) -> Self: ...
+    def run(
+        self,
+        *,
+        available_now: bool = False,
+        once: bool = False,
+        max_batches: int | None = None,
+        timeout: float | None = None,
+        output: Literal["table", "json", "none"] = "table",
+    ) -> LakeProgress:
+        """Consume into the lake and print each batch, until stop(), Ctrl-C or a limit.
+
+        ``output`` is ``table``, the blocks that ``foodstream purchases run`` prints, ``json``, an object a line with
+        amounts as text, or ``none``. Printed is what is committed, with Python's ``print`` in this thread. ``timeout``
+        is in seconds. Raises as ``Consumer.run`` does.
+        """
+    def totals(self, *, by: list[str] | None = None, running: bool = False) -> Rows:
+        """Return the totals so far by day and group: see ``foodstream.totals``."""
+
+@final
+class EventProducer:
+    """Makes realistic purchase events and publishes them.
+
+    What the configuration leaves out is as in ``configs/purchases.yml``; ``producer.seed``, ``invalid_share`` and
+    ``duplicate_share`` say what is made. Raises ``ConfigError`` at once if the configuration is wrong; nothing is
+    connected before the first event is sent. One call at a time; ``stop`` and ``status`` may be used from any thread::
+
+        with EventProducer("configs/purchases.yml") as producer:
+            event = producer.generate()
+            producer.publish(event)
+            producer.run(max_events=1_000, rate=100)
+    """
+
+    def __new__(cls, config: ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Self: ...
+    def generate(self) -> dict[str, Any]:
+        """Make the next event and return it; nothing is sent.
+
+        Amounts are ``Decimal``, exact to the cent; ``timestamp`` is ISO 8601 text in UTC.
+        """
+    def publish(self, event: Mapping[str, Any] | str | bytes | bytearray, *, key: str | bytes | None = None) -> None:
+        """Send one event; flush() waits for its delivery.
+
+        The key is the event's ``customer_id`` if none is given. A dict may hold ``Decimal`` and ``datetime`` values.
+        Raises ``BrokerError``, ``TypeError`` and ``ValueError``.
+        """
+    def flush(self) -> None:
+        """Wait until everything published is in the topic. Raises ``BrokerError`` if something was not delivered."""
+    def run(
+        self, *, max_events: int | None = None, rate: float | None = None, timeout: float | None = None
+    ) -> EventProgress:
+        """Generate and publish until stop(), Ctrl-C or a limit.
+
+        ``rate`` is in events a second, ``math.inf`` for no limit, ``timeout`` in seconds; what is None is as
+        configured. Returns when everything sent is delivered or counted as a delivery error. Raises ``BrokerError``.
+        """
+    def stop(self) -> None:
+        """End the run in another thread; what it sent is delivered first. Nothing if there is none."""
+    def close(self) -> None:
+        """Deliver what was published and let go of the connections. May be called again.
+
+        Anything else afterwards raises. Raises ``BrokerError`` as ``flush`` does.
+        """
+    @property
+    def status(self) -> dict[str, Any]:
+        """What it is doing: ``message`` is idle, running, stopping or closed."""
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+
+@final
+class EventProgress:
+    """What a run of the event producer has done."""
+
+    @property
+    def events(self) -> int: ...
+    @property
+    def valid(self) -> int: ...
+    @property
+    def invalid(self) -> dict[str, int]:
+        """Events that break a rule on request, by the way in which they do."""
+    @property
+    def duplicates(self) -> int:
+        """Events that repeat an earlier one on request."""
+    @property
+    def delivery_errors(self) -> int:
+        """Events that did not reach the topic."""
+    @property
+    def seconds(self) -> float: ...
 
 @final
 class DataValidator:

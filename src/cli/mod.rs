@@ -10,7 +10,7 @@ mod configuration;
 mod handoff;
 mod lake;
 mod output;
-mod purchases;
+pub mod purchases;
 mod rows;
 pub mod runtime;
 mod services;

@@ -63,14 +63,11 @@ impl Session {
 
     pub fn use_settings(&mut self, output: &Output, settings: &Settings) -> Result<()> {
         let logging = &settings.logging;
-        let format = output.log_format.unwrap_or(match logging.format {
-            config::LogFormat::Text => LogFormat::Text,
-            config::LogFormat::Json => LogFormat::Json,
-        });
+        let format = output.log_format.map_or_else(|| logging.format.clone(), telemetry_format);
         let level = if output.quiet { Some("warn") } else { output.log_level.as_deref() };
         self.telemetry = telemetry::install(&Logs {
             level: level.unwrap_or(&logging.level),
-            format: telemetry_format(format),
+            format,
             file: logging.file.as_deref(),
             run_id: &self.run_id,
         })?;

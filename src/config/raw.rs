@@ -444,7 +444,7 @@ pub(super) struct RawLogging {
     /// error, warn, info, debug, trace or off.
     #[schemars(extend("default" = defaults::LOG_LEVEL))]
     pub level: Option<String>,
-    /// text or json.
+    /// text, json, or a template of Python's logging: %(asctime)s, %(name)s, %(levelname)s, %(message)s and others.
     #[schemars(extend("default" = "text"))]
     pub format: Option<String>,
     /// Written beside stderr.

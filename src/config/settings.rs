@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use super::provenance::Provenance;
 use super::{defaults, secrets};
 use crate::model::{Aggregation, DataType, Schema};
+use crate::telemetry;
 
 /// Everything a pipeline is told. Sections a command does not need may be absent in the file; asking for
 /// one that is absent is a located configuration error (`Settings::require_*`).
@@ -266,15 +267,9 @@ pub struct Retry {
     pub max_backoff: Duration,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    Text,
-    Json,
-}
-
 #[derive(Clone, Debug)]
 pub struct Logging {
     pub level: String,
-    pub format: LogFormat,
+    pub format: telemetry::Format,
     pub file: Option<PathBuf>,
 }

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use super::Origin;
 use super::secrets::{self, MASK};
-use super::settings::{
-    Compression, Kafka, Lake, LogFormat, Postgres, Rule, Settings, SslMode, StartingOffsets, TotalRule,
-};
+use super::settings::{Compression, Kafka, Lake, Postgres, Rule, Settings, SslMode, StartingOffsets, TotalRule};
 
 /// One line of `config show`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,13 +220,12 @@ impl Listing<'_> {
 
     fn rest(&mut self) {
         let Settings { retry, logging, .. } = self.settings;
-        let format = if logging.format == LogFormat::Json { "json" } else { "text" };
         self.put("retry.start_timeout_sec", sec(retry.start_timeout));
         self.put("retry.max_backoff_sec", sec(retry.max_backoff));
         self.put("memory.budget_mb", self.settings.memory_budget_mb.to_string());
         self.put("security.allow_plaintext", self.settings.allow_plaintext.to_string());
         self.put("logging.level", &logging.level);
-        self.put("logging.format", format);
+        self.put("logging.format", logging.format.to_string());
         self.put("logging.file", path(logging.file.as_deref()));
     }
 }

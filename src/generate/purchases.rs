@@ -69,19 +69,6 @@ impl Flaw {
             Flaw::QuantityInWords => "quantity_in_words",
         }
     }
-
-    /// The reasons that the shipped rules give, as quarantine files show them.
-    pub fn reasons(self) -> &'static str {
-        match self {
-            Flaw::ZeroQuantity => "too_small:quantity,total_mismatch:total_amount",
-            Flaw::NegativeTotal => "too_small:total_amount,total_mismatch:total_amount",
-            Flaw::WrongTotal => "total_mismatch:total_amount",
-            Flaw::MissingCustomer => "null:customer_id",
-            Flaw::UnknownCurrency => "no_match:currency",
-            Flaw::BadTimestamp => "unparseable:timestamp",
-            Flaw::QuantityInWords => "wrong_type:quantity",
-        }
-    }
 }
 
 struct Category {

@@ -12,6 +12,11 @@ use crate::model::{Counts, Cursor, OffsetRange, PartitionOffset};
 /// Reports kept for `recent_progress`, as many as Spark keeps by default.
 const KEPT_REPORTS: usize = 100;
 
+/// As logs and reports give durations.
+pub(super) fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A run of the producer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Published {
@@ -52,7 +57,7 @@ impl BatchReport {
     pub fn to_json(&self, run_id: &str) -> Value {
         let seconds = self.duration.as_secs_f64().max(1e-6);
         let durations: serde_json::Map<String, Value> =
-            self.phases.iter().map(|(name, time)| ((*name).to_owned(), json!(time.as_millis() as u64))).collect();
+            self.phases.iter().map(|(name, time)| ((*name).to_owned(), json!(milliseconds(*time)))).collect();
         let offsets = |pick: fn(&OffsetRange) -> i64| -> Value {
             self.ranges.iter().map(|range| (range.partition.to_string(), json!(pick(range)))).collect()
         };

@@ -11,8 +11,10 @@ use pyo3::types::PyTuple;
 use super::arrow::Rows;
 use super::handle::{Handle, Steps};
 use super::progress::LakeProgress;
+use super::wait::Tell;
 use super::{convert, errors};
 use crate::broker::kafka::{KafkaCluster, KafkaGroupConsumer};
+use crate::cli::purchases::Show;
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::model::Counts;
@@ -25,7 +27,7 @@ use crate::pipeline::progress::{Ingested, Reports};
 type Session = Batches<KafkaGroupConsumer, KafkaCluster>;
 
 /// Consumes a topic into the lake, or hands its micro-batches to Python.
-#[pyclass(frozen, module = "foodstream")]
+#[pyclass(frozen, subclass, module = "foodstream")]
 pub struct Consumer {
     handle: Arc<Handle<Session>>,
     run: Arc<ConsumerRun>,
@@ -33,6 +35,52 @@ pub struct Consumer {
 }
 
 impl Consumer {
+    pub fn over(name: &'static str, settings: Arc<Settings>, available_now: bool, once_wait: f64) -> PyResult<Self> {
+        let once_wait = convert::seconds("once_wait", once_wait)?;
+        let handle = Arc::new(Handle::new(name, settings));
+        let run = Arc::new(ConsumerRun { once_wait, run_id: handle.run_id.clone() });
+        Ok(Consumer { handle, run, available_now })
+    }
+
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.handle.settings
+    }
+
+    pub fn bounds(
+        &self,
+        available_now: bool,
+        once: bool,
+        max_batches: Option<u64>,
+        timeout: Option<f64>,
+    ) -> PyResult<Bounds> {
+        let timeout = timeout.map(|value| convert::seconds("timeout", value)).transpose()?;
+        let timeout = timeout.or(self.settings().consumer.await_termination_timeout);
+        Ok(Bounds { available_now: available_now || once || self.available_now, max_batches, timeout })
+    }
+
+    /// Straight to the lake, with a text for each commit where `show` makes one; `told` gets it in this thread.
+    pub fn ingest(
+        &self,
+        py: Python<'_>,
+        bounds: Bounds,
+        show: Option<Show>,
+        told: impl FnMut(&str) -> PyResult<()>,
+    ) -> PyResult<LakeProgress> {
+        let work = move |session: &mut Session, tell: Tell| {
+            session.restart()?;
+            if let Some(show) = show {
+                show.banner().into_iter().for_each(&tell);
+                session.ingest.observe(Some(show.observer(tell)));
+            }
+            let done = session.ingest.run(bounds);
+            session.ingest.observe(None);
+            done
+        };
+        let open = self.opener(bounds.available_now || bounds.timeout.is_some());
+        let done = self.handle.telling_call(py, open, work, told)?;
+        errors::or_stopped(py, done, Ingested::default()).map(LakeProgress::from)
+    }
+
     fn opener(&self, bounded: bool) -> impl FnOnce(&Settings, &Stop) -> Result<(Session, Reports)> + use<> {
         let run = self.run.clone();
         move |settings, stop| {
@@ -105,10 +153,7 @@ impl Consumer {
         available_now: bool,
         once_wait: f64,
     ) -> PyResult<Self> {
-        let once_wait = convert::seconds("once_wait", once_wait)?;
-        let handle = Arc::new(Handle::new("Consumer", convert::settings(config, overrides)?));
-        let run = Arc::new(ConsumerRun { once_wait, run_id: handle.run_id.clone() });
-        Ok(Consumer { handle, run, available_now })
+        Consumer::over("Consumer", convert::settings(config, overrides)?, available_now, once_wait)
     }
 
     /// Consume into the lake until stop(), Ctrl-C or a limit.
@@ -121,15 +166,8 @@ impl Consumer {
         max_batches: Option<u64>,
         timeout: Option<f64>,
     ) -> PyResult<LakeProgress> {
-        let timeout = timeout.map(|value| convert::seconds("timeout", value)).transpose()?;
-        let available_now = available_now || once || self.available_now;
-        let bounds = Bounds { available_now, max_batches, timeout };
-        let work = move |session: &mut Session| {
-            session.restart()?;
-            session.ingest.run(bounds)
-        };
-        let done = self.handle.call(py, self.opener(available_now || timeout.is_some()), work)?;
-        errors::or_stopped(py, done, Ingested::default()).map(LakeProgress::from)
+        let bounds = self.bounds(available_now, once, max_batches, timeout)?;
+        self.ingest(py, bounds, None, |_| Ok(()))
     }
 
     /// Call fn(batch, batch_id) for each micro-batch, then commit it to the lake.
@@ -144,10 +182,9 @@ impl Consumer {
         timeout: Option<f64>,
     ) -> PyResult<LakeProgress> {
         refuse_unfit(r#fn)?;
-        let timeout = timeout.map(|value| convert::seconds("timeout", value)).transpose()?;
-        let available_now = available_now || once || self.available_now;
+        let bounds = self.bounds(available_now, once, max_batches, timeout)?;
         let steps = self.handle.steps(py)?;
-        let done = self.each(py, &steps, r#fn, Bounds { available_now, max_batches, timeout });
+        let done = self.each(py, &steps, r#fn, bounds);
         steps.finish(py, done).map(LakeProgress::from)
     }
 

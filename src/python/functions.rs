@@ -1,6 +1,7 @@
 //! The functions of the module.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chrono::NaiveDate;
 use pyo3::prelude::*;
@@ -10,6 +11,7 @@ use super::arrow::Rows;
 use super::report::Report;
 use super::{convert, errors, wait};
 use crate::cli::{self, Exit, runtime};
+use crate::config::Settings;
 use crate::error::Error;
 use crate::lake::read::ReadOptions;
 use crate::model::Key;
@@ -98,7 +100,10 @@ pub fn totals(
     running: bool,
     overrides: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Rows> {
-    let settings = convert::settings(config, overrides)?;
+    totals_of(py, convert::settings(config, overrides)?, by, running)
+}
+
+pub fn totals_of(py: Python<'_>, settings: Arc<Settings>, by: Option<Vec<String>>, running: bool) -> PyResult<Rows> {
     wait::for_result(py, &Stop::new(), move || {
         let table = tools::totals_table(&settings, &TotalsOptions { by, running })?;
         Ok(Rows::held(table.rows.schema(), vec![table.rows]))

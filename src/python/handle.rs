@@ -39,6 +39,20 @@ impl<S: Send + 'static> Handle<S> {
         wait::for_work(py, &call.stop.clone(), move || slot.work(&call, open, work))
     }
 
+    /// The same for work that tells texts on the way, which `told` gets in the caller's thread.
+    pub fn telling_call<R: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        open: impl FnOnce(&Settings, &Stop) -> Result<(S, Reports)> + Send + 'static,
+        work: impl FnOnce(&mut S, wait::Tell) -> Result<R> + Send + 'static,
+        told: impl FnMut(&str) -> PyResult<()>,
+    ) -> PyResult<Result<R>> {
+        let call = self.begin(py)?;
+        let (slot, open, stop) = (self.slot.clone(), self.opener(open), call.stop.clone());
+        let telling = move |tell| slot.work(&call, open, |session| work(session, tell));
+        wait::for_telling_work(py, &stop, telling, told)
+    }
+
     /// Begins a call that comes back to Python between its steps.
     pub fn steps(&self, py: Python<'_>) -> PyResult<Steps<'_, S>> {
         Ok(Steps { handle: self, call: Arc::new(self.begin(py)?) })
@@ -78,6 +92,10 @@ impl<S: Send + 'static> Handle<S> {
         };
         // Without `begin`: a Ctrl-C that waits to be heard must not leave the session open.
         wait::for_work(py, &Stop::new(), clear)?.map_err(|error| errors::raise(py, &error))
+    }
+
+    pub fn state(&self) -> &'static str {
+        self.slot.state()
     }
 
     pub fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

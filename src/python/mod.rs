@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Producer, Consumer ─▶ handle (one session, one call at a time) ─▶ wait (no GIL, Ctrl-C heard) ─▶ pipeline
+//! StreamingJob ─▶ Consumer, with the texts of cli::purchases     EventProducer ─▶ handle ─▶ tools::purchases
 //! DataValidator ─▶ tools::quality
 //! Batch, read ─▶ arrow (capsules) · errors (exceptions) · logging (events to `logging`) · main ─▶ cli
 //! ```
@@ -11,12 +12,15 @@ mod arrow;
 mod consumer;
 mod convert;
 mod errors;
+mod event_producer;
 mod functions;
 mod handle;
 mod logging;
+mod messages;
 mod producer;
 mod progress;
 mod report;
+mod streaming_job;
 mod validator;
 mod wait;
 
@@ -33,6 +37,8 @@ mod _core {
     #[pymodule_export]
     use super::convert::Config;
     #[pymodule_export]
+    use super::event_producer::{EventProducer, EventProgress};
+    #[pymodule_export]
     use super::functions::{insert_test_orders, main, read, totals, verify_pipeline};
     #[pymodule_export]
     use super::producer::Producer;
@@ -40,6 +46,8 @@ mod _core {
     use super::progress::{LakeProgress, Progress};
     #[pymodule_export]
     use super::report::Report;
+    #[pymodule_export]
+    use super::streaming_job::StreamingJob;
     #[pymodule_export]
     use super::validator::{DataValidator, QualityReport};
 

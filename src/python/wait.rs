@@ -1,7 +1,7 @@
 //! Waiting for Rust from Python: without the GIL, with an ear for Ctrl-C, and never in a forked child.
 
 use std::sync::OnceLock;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use super::{errors, logging};
 use crate::cli::runtime;
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
 use crate::pipeline::{Stop, session};
 
@@ -16,6 +17,18 @@ use crate::pipeline::{Stop, session};
 const SIGNALS_EVERY: Duration = Duration::from_millis(50);
 /// After a Ctrl-C the work gets this long to end before the exception goes up; what takes longer ends by itself.
 const GRACE: Duration = Duration::from_millis(100);
+
+/// Texts that wait for the caller's thread: a slow one slows the work, and nothing piles up.
+const MAX_WAITING_TEXTS: usize = 16;
+
+/// What comes from the working thread.
+enum Answer<R> {
+    Text(String),
+    Done(Result<R>),
+}
+
+/// Where work leaves texts for the thread that waits for it.
+pub type Tell = Box<dyn Fn(String) + Send>;
 
 static HOME: OnceLock<u32> = OnceLock::new();
 
@@ -48,26 +61,44 @@ pub fn for_work<R: Send + 'static>(
     stop: &Stop,
     work: impl FnOnce() -> Result<R> + Send + 'static,
 ) -> PyResult<Result<R>> {
+    for_telling_work(py, stop, |_| work(), |_| Ok(()))
+}
+
+/// The same for work that tells texts on the way; `told` gets them in the caller's thread, in order. Its exception
+/// ends the work as a Ctrl-C does.
+pub fn for_telling_work<R: Send + 'static>(
+    py: Python<'_>,
+    stop: &Stop,
+    work: impl FnOnce(Tell) -> Result<R> + Send + 'static,
+    mut told: impl FnMut(&str) -> PyResult<()>,
+) -> PyResult<Result<R>> {
     logging::refresh();
-    let (sender, mut answer) = sync_channel(1);
+    let (sender, mut answers) = sync_channel(MAX_WAITING_TEXTS);
     let runtime = runtime::shared().map_err(|error| errors::raise(py, &error))?;
+    let texts: SyncSender<Answer<R>> = sender.clone();
     runtime.spawn_blocking(move || {
         // After a Ctrl-C nobody waits any more.
-        let _ = sender.send(session::caught(work));
+        let tell = move |text| drop(texts.send(Answer::Text(text)));
+        let _ = sender.send(Answer::Done(session::caught(|| work(Box::new(tell)))));
     });
     loop {
-        let (received, receiver) = py.detach(move || (answer.recv_timeout(SIGNALS_EVERY), answer));
-        match received {
-            Ok(result) => return Ok(result),
+        let (received, receiver) = py.detach(move || (answers.recv_timeout(SIGNALS_EVERY), answers));
+        let heard = match received {
+            Ok(Answer::Done(result)) => return Ok(result),
             Err(RecvTimeoutError::Disconnected) => return Ok(Err(Error::bug("work ended without an answer"))),
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        if let Err(interrupt) = py.check_signals() {
+            Ok(Answer::Text(text)) => told(&text).and_then(|()| py.check_signals()),
+            Err(RecvTimeoutError::Timeout) => py.check_signals(),
+        };
+        if let Err(exception) = heard {
             stop.request();
-            py.detach(move || drop(receiver.recv_timeout(GRACE)));
-            return Err(interrupt);
+            py.detach(move || {
+                let over = SystemClock.instant() + GRACE;
+                let left = || over.saturating_duration_since(SystemClock.instant());
+                while let Ok(Answer::Text(_)) = receiver.recv_timeout(left()) {}
+            });
+            return Err(exception);
         }
-        answer = receiver;
+        answers = receiver;
     }
 }
 

@@ -4,6 +4,7 @@
 //! counted, not hidden. Below: `generate`, `broker`.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -23,6 +24,8 @@ const CHUNK: u64 = 10_000;
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 /// Longest wait for the last deliveries; the time after which librdkafka itself gives a message up.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same for events whose producer was let go without a flush.
+const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,17 +50,22 @@ pub struct Pace<'p> {
     pub progress: &'p mut dyn FnMut(u64),
 }
 
+/// A generator that outlasts the connections its events go through.
+pub type SharedGenerator = Arc<Mutex<Generator>>;
+
 /// An open producer of events, for one run or for one event at a time.
 pub struct EventStream {
-    generator: Generator,
+    generator: SharedGenerator,
     producer: KafkaProducer,
     topic: String,
     batch: ChangeBatch,
+    /// `publish` was called since the last flush.
+    unflushed: bool,
 }
 
 impl EventStream {
     /// Connects and creates a missing topic. Blocks up to `retry.start_timeout_sec`.
-    pub fn open(settings: &Settings) -> Result<Self> {
+    pub fn open(settings: &Settings, generator: SharedGenerator) -> Result<Self> {
         let mut kafka = settings.require_kafka()?.clone();
         kafka.producer_properties.extend(settings.events.properties.clone());
         let mut cluster = connect_kafka(settings)?;
@@ -68,15 +76,10 @@ impl EventStream {
             config: kafka.topic_config.clone(),
         })?;
         let producer = KafkaProducer::idempotent(&kafka)?;
-        Ok(EventStream {
-            generator: generator(&settings.events),
-            producer,
-            topic: kafka.topic,
-            batch: ChangeBatch::default(),
-        })
+        Ok(EventStream { generator, producer, topic: kafka.topic, batch: ChangeBatch::default(), unflushed: false })
     }
 
-    /// Sends one message made elsewhere.
+    /// Puts one message made elsewhere among those to send.
     pub fn publish(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         self.batch.clear();
         let pushed = self.batch.push_with(Operation::Insert, |bytes| {
@@ -85,11 +88,13 @@ impl EventStream {
             bytes.extend_from_slice(value);
             Ok::<_, crate::error::Error>(key_end)
         });
+        self.unflushed = true;
         pushed.and_then(|()| self.producer.send(&self.topic, &self.batch))
     }
 
     /// Waits until everything sent is delivered.
     pub fn flush(&mut self) -> Result<()> {
+        self.unflushed = false;
         self.producer.commit(FLUSH_TIMEOUT).map_err(|failed| failed.error)
     }
 
@@ -129,26 +134,45 @@ impl EventStream {
     fn chunk(&mut self, count: u64, now: DateTime<Utc>, done: &mut Produced) -> Result<()> {
         self.batch.clear();
         let at_ms = now.timestamp_millis();
+        let mut generator = self.generator.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..count {
-            match self.generator.next_into(at_ms, &mut self.batch) {
+            match generator.next_into(at_ms, &mut self.batch) {
                 Made::Valid => done.valid += 1,
                 Made::Duplicate => done.duplicates += 1,
                 Made::Invalid(flaw) => *done.invalid.entry(flaw.name()).or_default() += 1,
             }
         }
+        drop(generator);
         self.producer.send(&self.topic, &self.batch)?;
         done.events += count;
         Ok(())
     }
 }
 
+impl Drop for EventStream {
+    /// What was published is not forgotten with the object, as far as the broker still takes it.
+    fn drop(&mut self) {
+        if let (true, Err(failed)) = (self.unflushed, self.producer.commit(LAST_FLUSH_TIMEOUT)) {
+            tracing::warn!(target: "foodstream::purchases", "the last events: {}", failed.error.report());
+        }
+    }
+}
+
 /// The events of the configured seed, or of a seed of this moment.
-pub fn generator(events: &Events) -> Generator {
-    Generator::new(Plan {
+pub fn generator(events: &Events) -> SharedGenerator {
+    Arc::new(Mutex::new(Generator::new(Plan {
         seed: events.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0),
         invalid_share: events.invalid_share,
         duplicate_share: events.duplicate_share,
-    })
+    })))
+}
+
+/// The next event, key and value, without a topic.
+pub fn next_event(generator: &SharedGenerator) -> (Vec<u8>, Vec<u8>) {
+    let mut batch = ChangeBatch::default();
+    let now = SystemClock.now().timestamp_millis();
+    generator.lock().unwrap_or_else(PoisonError::into_inner).next_into(now, &mut batch);
+    batch.last().map(|(_, key, value)| (key.to_vec(), value.to_vec())).unwrap_or_default()
 }
 
 /// Events that should have been sent by now: the clock decides, so that a slow chunk is made up for by the next.

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use crate::broker::Cluster;
 use crate::broker::kafka::{self, KafkaCluster};
-use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::error::Result;
-use crate::model::{ChangeBatch, Message, MessageBatch};
+use crate::model::{Message, MessageBatch};
 
 /// A broker on this machine or network answers in milliseconds; a person waits for this command.
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(5);
@@ -77,12 +76,9 @@ pub fn quickstart(settings: &Settings) -> Result<Vec<Finding>> {
 /// One generated event, decoded and judged as the pipeline would.
 fn look_at_event(settings: &Settings) -> Result<Finding> {
     const NAME: &str = "Generated event";
-    let mut made = ChangeBatch::default();
-    super::purchases::generator(&settings.events).next_into(SystemClock.now().timestamp_millis(), &mut made);
+    let (key, value) = super::purchases::next_event(&super::purchases::generator(&settings.events));
     let mut messages = MessageBatch::default();
-    for (_, key, value) in made.iter() {
-        messages.push(Message { partition: 0, offset: 0, timestamp_ms: -1, key: Some(key), value: Some(value) });
-    }
+    messages.push(Message { partition: 0, offset: 0, timestamp_ms: -1, key: Some(&key), value: Some(&value) });
     let mut validator = super::quality::validator(settings)?;
     let counts = validator.validate(&messages)?.counts;
     if counts.accepted == 1 {

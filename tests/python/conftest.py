@@ -3,6 +3,7 @@
 ``services``   a PostgreSQL and a Kafka, started here, or those of FOODSTREAM_TEST_POSTGRES and FOODSTREAM_TEST_KAFKA
 ``database``   a fresh database with the orders table: ``database.connect()``, ``database.sql(...)``
 ``pipeline``   a configuration over all of them, as dict and as file, and the commands over it: ``pipeline.run(...)``
+``purchases``  the same for the purchase pipeline, with its topic
 
 Nothing here needs the built extension but what ``pipeline.run`` and ``pipeline.start`` run.
 """
@@ -21,6 +22,7 @@ from typing import Any
 import psycopg
 import psycopg.sql
 import pytest
+import topics
 import with_services
 from foodstream._stack import process
 
@@ -251,6 +253,25 @@ def pipeline(database: Database, tmp_path: Path) -> Iterator[Pipeline]:
     made = Pipeline(tmp_path, database, config)
     with contextlib.closing(made):
         yield made
+
+
+@pytest.fixture
+def purchases(pipeline: Pipeline) -> Pipeline:
+    """The pipeline's folder and services under a configuration in the documents' words, one partition for order."""
+    topic = f"{pipeline.topic}_purchases"
+    pipeline.config = {
+        "kafka": {
+            "bootstrap_servers": pipeline.database.services.brokers,
+            "topic_name": topic,
+            "consumer_group": f"{topic}_group",
+            "num_partitions": 1,
+        },
+        "streaming": {"checkpoint_location": str(pipeline.folder / "checkpoints")},
+        "datalake": {"path": str(pipeline.folder / "output" / "orders")},
+        "consumer": {"trigger_interval_ms": 200},
+    }
+    topics.create(pipeline.database.services.brokers, topic)
+    return pipeline
 
 
 @pytest.fixture

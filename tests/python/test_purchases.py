@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pytest
 import topics
 from purchases import DAY, event, first_batch, message, second_batch
 
@@ -41,25 +40,6 @@ CATEGORY BREAKDOWN:
 |           Books|        224.88|                2|
 +----------------+--------------+-----------------+
 """
-
-
-@pytest.fixture
-def purchases(pipeline: Any) -> Any:
-    """The pipeline's folder and services under a configuration in the documents' words, one partition for order."""
-    topic = f"{pipeline.topic}_purchases"
-    pipeline.config = {
-        "kafka": {
-            "bootstrap_servers": pipeline.database.services.brokers,
-            "topic_name": topic,
-            "consumer_group": f"{topic}_group",
-            "num_partitions": 1,
-        },
-        "streaming": {"checkpoint_location": str(pipeline.folder / "checkpoints")},
-        "datalake": {"path": str(pipeline.folder / "output" / "orders")},
-        "consumer": {"trigger_interval_ms": 200},
-    }
-    topics.create(pipeline.database.services.brokers, topic)
-    return pipeline
 
 
 def publish(purchases: Any, events: list[dict[str, Any]]) -> None:

@@ -2,17 +2,29 @@
 
 ::
 
+    with EventProducer("configs/purchases.yml") as producer:
+        producer.run(max_events=1_000, rate=math.inf)
+
+    with StreamingJob("configs/purchases.yml", available_now=True) as job:
+        job.run()  # prints the daily totals batch by batch
+        frame = polars.DataFrame(job.totals(by=["product_category"]))
+
     report = DataValidator("configs/purchases.yml").validate(events)
     print(report.by_reason)  # {'total_mismatch': 3}
-    frame = polars.DataFrame(report.rejected)
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from foodstream._core import DataValidator, QualityReport
+    from foodstream._core import (
+        DataValidator,
+        EventProducer,
+        EventProgress,
+        QualityReport,
+        StreamingJob,
+    )
 
-__all__ = ["DataValidator", "QualityReport"]
+__all__ = ["DataValidator", "EventProducer", "EventProgress", "QualityReport", "StreamingJob"]
 
 
 def __getattr__(name: str) -> object:

@@ -5,12 +5,16 @@ mod console;
 mod produce;
 mod report;
 mod run;
+mod show;
 mod view;
 
 use super::args::Purchases;
 use super::lake;
 use super::session::Session;
 use crate::error::{Error, Result};
+
+pub use super::args::BatchForm;
+pub use show::Show;
 
 pub fn run(command: &Purchases, session: &mut Session) -> Result<i32> {
     match command {

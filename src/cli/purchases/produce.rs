@@ -11,7 +11,7 @@ use crate::cli::session::Session;
 use crate::cli::{signals, streams};
 use crate::config::Settings;
 use crate::error::Result;
-use crate::tools::purchases::{EventStream, Pace, Produced};
+use crate::tools::purchases::{self, EventStream, Pace, Produced};
 
 /// Of a run whose events did not all arrive.
 const EXIT_UNDELIVERED: i32 = 1;
@@ -26,7 +26,7 @@ pub fn run(args: &PurchasesProduce, session: &mut Session) -> Result<i32> {
     let topic = settings.require_kafka()?.topic.clone();
     tracing::info!(target: "foodstream::purchases", "Publishing purchase events to Kafka topic: {topic}");
     let done = streams::until_stopped(&stop, move || {
-        let mut stream = EventStream::open(&settings)?;
+        let mut stream = EventStream::open(&settings, purchases::generator(&settings.events))?;
         let mut wait = |pause: Duration| {
             stopping.wait(pause);
             stopping.is_requested()
@@ -36,6 +36,14 @@ pub fn run(args: &PurchasesProduce, session: &mut Session) -> Result<i32> {
         stream.run(settings.events.rate, settings.events.max_events, pace)
     })?;
     bar.finish_and_clear();
+    tracing::info!(
+        target: "foodstream::purchases",
+        operation = "produce",
+        events = done.events,
+        delivery_errors = done.delivery_errors,
+        duration_ms = (done.seconds * 1e3) as u64,
+        "Published events"
+    );
     report(session, &done, &topic);
     Ok(if done.delivery_errors == 0 { 0 } else { EXIT_UNDELIVERED })
 }

@@ -1,7 +1,6 @@
 //! `purchases run`: the consumer's loop with the documents' tables on standard output.
 
-use super::console;
-use super::view::View;
+use super::show::Show;
 use crate::cli::args::{BatchForm, PurchasesRun};
 use crate::cli::session::Session;
 use crate::cli::signals;
@@ -9,7 +8,7 @@ use crate::cli::streams::{self, Texts};
 use crate::config::Settings;
 use crate::error::Result;
 use crate::pipeline::compose::{self, ConsumerRun};
-use crate::pipeline::ingest::{Bounds, Observed, Observer};
+use crate::pipeline::ingest::Bounds;
 
 macro_rules! say {
     ($($words:tt)*) => { tracing::info!(target: "foodstream::purchases", $($words)*) };
@@ -17,7 +16,7 @@ macro_rules! say {
 
 pub fn run(args: &PurchasesRun, session: &mut Session) -> Result<i32> {
     let settings = session.begin_purchases(&args.common)?;
-    let view = View::new(&settings)?;
+    let show = Show::new(&settings, args.output)?;
     let stop = signals::stop_on_signals()?;
     let run = ConsumerRun { once_wait: args.waits.once_wait, run_id: session.run_id.clone() };
     let bounds = Bounds {
@@ -27,24 +26,16 @@ pub fn run(args: &PurchasesRun, session: &mut Session) -> Result<i32> {
     };
     let bounded = bounds.available_now || bounds.timeout.is_some();
     announce(&settings)?;
-    let (form, stopping) = (args.output, stop.clone());
+    let stopping = stop.clone();
     let out = &mut session.out;
     let done = streams::until_stopped_printing(
         &stop,
         |text| out.data(text),
         move |texts| {
             let mut ingest = compose::consumer(&settings, &run, bounded, &stopping)?;
-            if form == BatchForm::Table {
-                tell(&texts, console::banner());
-            }
-            if form != BatchForm::None {
-                let show = move |commit: &Observed<'_>| match view.of(commit) {
-                    Ok(batch) => {
-                        tell(&texts, if form == BatchForm::Table { console::batch(&batch) } else { batch.to_json() })
-                    }
-                    Err(error) => tracing::error!(target: "foodstream::purchases", "{}", error.report()),
-                };
-                ingest.observe(Observer::new(console::DETAIL_ROWS, show));
+            if let Some(show) = show {
+                show.banner().into_iter().for_each(|text| tell(&texts, text));
+                ingest.observe(Some(show.observer(move |text| tell(&texts, text))));
             }
             let done = ingest.run(bounds);
             let closed = ingest.close();

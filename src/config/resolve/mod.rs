@@ -21,9 +21,10 @@ use super::node::{Node, Origin};
 use super::problem::{Problem, Source};
 use super::provenance::{Note, NoteLevel, Provenance};
 use super::raw::{Raw, RawCdc, RawColumn, RawConsumer, RawLogging};
-use super::settings::{Cdc, Consumer, LogFormat, Logging, Retry, Settings, StartingOffsets, Streaming};
+use super::settings::{Cdc, Consumer, Logging, Retry, Settings, StartingOffsets, Streaming};
 use super::{de, names, parse, schema, secrets};
 use crate::model::{Column, DataType, Schema};
+use crate::telemetry::{Format, Template};
 
 type Checked<T> = Result<T, Problem>;
 
@@ -302,15 +303,17 @@ impl Resolver<'_> {
         if !LEVELS.contains(&level) {
             return Err(self.wrong("logging.level", &format!("is no level; use {}", LEVELS.join(", "))));
         }
-        let format = match raw.format.as_deref().map(|format| format.trim().to_ascii_lowercase()).as_deref() {
-            None | Some("text") => LogFormat::Text,
-            Some("json") => LogFormat::Json,
-            Some(template) if template.contains("%(") => {
-                let text = "`logging.format` is a Python template: read as `text`".to_owned();
-                self.note(NoteLevel::NoEffect, text);
-                LogFormat::Text
+        let format = match raw.format.as_deref().unwrap_or_default() {
+            template if template.contains("%(") => {
+                let template = Template::parse(template).map_err(|words| self.wrong("logging.format", &words))?;
+                Format::Template(template)
             }
-            Some(_) => return Err(self.wrong("logging.format", "is no format; use text or json")),
+            word if word.trim().eq_ignore_ascii_case("json") => Format::Json,
+            word if word.is_empty() || word.trim().eq_ignore_ascii_case("text") => Format::Text,
+            _ => {
+                let words = "is no format; use text, json, or a template of Python's such as `%(asctime)s %(message)s`";
+                return Err(self.wrong("logging.format", words));
+            }
         };
         Ok(Logging { level: level.to_owned(), format, file: self.path("logging.file", raw.file.as_ref())? })
     }

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{LogFormat, StartingOffsets};
+use crate::config::StartingOffsets;
 use crate::model::DataType;
+use crate::telemetry::Format;
 
 #[test]
 fn the_readme_variant_loads() {
@@ -148,7 +149,7 @@ logging:
     let schema = settings.schema.as_ref().expect("written");
     assert_eq!(schema.columns[1].data_type, DataType::Double, "double is honoured where it is written");
     assert_eq!((schema.columns[0].nullable, schema.columns[1].nullable), (false, true));
-    assert_eq!((settings.logging.level.as_str(), settings.logging.format), ("info", LogFormat::Text));
+    assert_eq!((settings.logging.level.as_str(), &settings.logging.format), ("info", &Format::Text));
     assert_eq!(settings.logging.file.as_deref(), Some(Path::new("logs/pipeline.log")));
 }
 

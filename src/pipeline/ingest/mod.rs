@@ -119,9 +119,9 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         })
     }
 
-    /// Shows every commit of a batch that had messages to `observer`, once it is durable.
-    pub fn observe(&mut self, observer: Observer) {
-        self.observer = Some(observer);
+    /// From now on shows every commit of a batch that had messages to `observer`, once it is durable.
+    pub fn observe(&mut self, observer: Option<Observer>) {
+        self.observer = observer;
     }
 
     /// From now on commits are followed to a topic.

@@ -6,14 +6,21 @@ use chrono::{DateTime, Utc};
 
 use super::Options;
 use super::writer::Done;
-use crate::pipeline::progress::{BatchReport, Reports};
+use crate::pipeline::progress::{BatchReport, Reports, milliseconds};
 
 pub(super) fn commit(options: &Options, done: &Done, reports: &Reports, now: DateTime<Utc>) {
     let counts = done.staged.counts;
     if counts.input > 0 {
         tracing::info!(
             target: "foodstream::consumer",
+            operation = "commit",
             batch_id = done.head.number,
+            messages = counts.input,
+            accepted = counts.accepted,
+            rejected = counts.rejected,
+            files = done.staged.files.len(),
+            stage_ms = milliseconds(done.stage_time),
+            commit_ms = milliseconds(done.commit_time),
             "Micro-batch with {} messages processed",
             counts.input
         );
@@ -21,7 +28,9 @@ pub(super) fn commit(options: &Options, done: &Done, reports: &Reports, now: Dat
     if counts.rejected > 0 {
         tracing::warn!(
             target: "foodstream::consumer",
+            operation = "validate",
             batch_id = done.head.number,
+            rejected = counts.rejected,
             "{} messages failed validation and are in quarantine with their reasons",
             counts.rejected
         );
@@ -33,6 +42,8 @@ pub(super) fn commit(options: &Options, done: &Done, reports: &Reports, now: Dat
     for (folder, rows) in folders {
         tracing::info!(
             target: "foodstream::consumer",
+            operation = "write",
+            batch_id = done.head.number,
             rows,
             "Written to: {}/{folder}/",
             options.lake_path.display()

@@ -11,6 +11,7 @@ use super::Options;
 use crate::clock::{Clock, SystemClock};
 use crate::model::Cursor;
 use crate::model::position::format_timestamp_us;
+use crate::pipeline::progress::milliseconds;
 use crate::publish::{CommitInfo, Start, StartOrigin};
 
 /// Detailed lines are allowed this often; what comes in between is summed up.
@@ -82,7 +83,7 @@ impl Lines {
             say!("Last processed timestamp: {}", short(shown));
         }
         say!("Reading from PostgreSQL...");
-        say!("Fetched {rows} new records");
+        say!(operation = "poll", batch_id = self.poll, rows, "Fetched {rows} new records");
         say!("Converted {rows} rows to JSON format");
         say!("Publishing {rows} messages to Kafka topic: {}", self.topic);
     }
@@ -95,9 +96,21 @@ impl Lines {
         }
         if self.summed_transactions > 1 {
             let (rows, transactions) = (self.summed_rows, self.summed_transactions);
-            say!(rows, transactions, "Published {rows} messages in {transactions} transactions since the last line");
+            say!(
+                operation = "publish",
+                rows,
+                transactions,
+                "Published {rows} messages in {transactions} transactions since the last line"
+            );
         }
-        say!("Successfully published to Kafka topic");
+        let since_fetch = self.last_detail.map_or(Duration::ZERO, |at| SystemClock.instant().duration_since(at));
+        say!(
+            operation = "publish",
+            batch_id = self.poll,
+            rows,
+            duration_ms = milliseconds(since_fetch),
+            "Successfully published to Kafka topic"
+        );
         say!("STATE UPDATED: last_processed_timestamp = {}", short(cursor));
         self.summed_rows = 0;
         self.summed_transactions = 0;
@@ -106,7 +119,7 @@ impl Lines {
     pub fn sleeping(&mut self, rows: usize, pause: Duration) {
         if self.summed_transactions > 0 {
             let rows = self.summed_rows;
-            say!(rows, "Published {rows} more messages; the backlog is worked off");
+            say!(operation = "publish", rows, "Published {rows} more messages; the backlog is worked off");
             self.summed_rows = 0;
             self.summed_transactions = 0;
         }

@@ -6,11 +6,15 @@
 //!
 //! ```text
 //! text  2026-11-21 08:12:01.123 INFO  [PRODUCER] Fetched 5 new records
-//! json  {"time":"2026-11-21T08:12:01.123Z","level":"INFO","target":"foodstream::producer","message":"…","run_id":"…","fields":{}}
+//! json  {"time":"2026-11-21T08:12:01.123Z","level":"INFO","target":"foodstream::producer","component":"producer",
+//!        "operation":"publish","batch_id":7,"message":"…","run_id":"…","fields":{"rows":5,"duration_ms":3}}
 //! ```
-//! Times are UTC. The JSON keys are fixed; programs read them.
+//! or as a template of Python's `logging` says. Times are UTC. The JSON keys are fixed; programs read them.
+//! `operation` and `batch_id` are there where an event has them; counts and durations are fields.
 
-use std::fmt;
+mod template;
+
+use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Stderr, Write};
 use std::path::Path;
@@ -28,16 +32,34 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Location, Result};
+use template::Values;
+
+pub use template::Template;
 
 /// First part of every target of ours.
 const ROOT: &str = "foodstream";
 /// Targets whose lines the documents show.
 const LOOPS: [&str; 2] = ["foodstream::producer", "foodstream::consumer"];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Keys of an event that stand beside its message in JSON, not among its fields.
+const KEYS: [&str; 2] = ["operation", "batch_id"];
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Format {
+    #[default]
     Text,
     Json,
+    Template(Template),
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Format::Text => f.write_str("text"),
+            Format::Json => f.write_str("json"),
+            Format::Template(template) => template.fmt(f),
+        }
+    }
 }
 
 /// What a command was told about its logs.
@@ -67,9 +89,9 @@ pub fn install(logs: &Logs<'_>) -> Result<Telemetry> {
     let filter = filter(parse_level(logs.level)?);
     let sinks = Arc::new(Sinks { stderr: true, file: logs.file.map(open).transpose()? });
     let run_id = logs.run_id.to_owned();
-    let subscriber = subscriber(filter, logs.format, run_id.clone(), SystemClock, Arc::clone(&sinks));
+    let subscriber = subscriber(filter, logs.format.clone(), run_id.clone(), SystemClock, Arc::clone(&sinks));
     let _ = tracing::subscriber::set_global_default(subscriber);
-    Ok(Telemetry { sinks, format: logs.format, run_id })
+    Ok(Telemetry { sinks, format: logs.format.clone(), run_id })
 }
 
 impl Telemetry {
@@ -85,9 +107,9 @@ impl Telemetry {
         let line = Line { level: Level::ERROR, target: "foodstream::cli", message, fields: Map::new() };
         let mut text = String::new();
         // Writing into a string does not fail.
-        let _ = line.render(&mut text, self.format, &self.run_id, SystemClock.now());
+        let _ = line.render(&mut text, &self.format, &self.run_id, SystemClock.now());
         let Sinks { stderr, file } = &*self.sinks;
-        let shown = if self.format == Format::Text { format!("{shown}\n") } else { text.clone() };
+        let shown = if self.format == Format::Json { text.clone() } else { format!("{shown}\n") };
         Sinks::put(stderr.then(io::stderr), None, shown.as_bytes());
         Sinks::put(None, file.as_ref(), text.as_bytes());
     }
@@ -181,7 +203,7 @@ where
         let mut line =
             Line { level: *metadata.level(), target: metadata.target(), message: String::new(), fields: Map::new() };
         event.record(&mut line);
-        line.render(&mut writer, self.format, &self.run_id, self.clock.now())
+        line.render(&mut writer, &self.format, &self.run_id, self.clock.now())
     }
 }
 
@@ -194,30 +216,56 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn render(self, into: &mut impl fmt::Write, format: Format, run_id: &str, now: DateTime<Utc>) -> fmt::Result {
-        if format == Format::Json {
-            let line = serde_json::json!({
-                "time": now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-                "level": self.level.as_str(),
-                "target": self.target,
-                "message": self.message,
-                "run_id": run_id,
-                "fields": self.fields,
-            });
-            return writeln!(into, "{line}");
-        }
-        let time = now.format("%Y-%m-%d %H:%M:%S%.3f");
-        write!(into, "{time} {:<5} [{}]", self.level.as_str(), tag(self.target))?;
-        if !self.message.is_empty() {
-            write!(into, " {}", self.message)?;
-        }
-        // The loops' lines are the documents' and hold their figures in words.
-        if !LOOPS.contains(&self.target) || self.message.is_empty() {
-            for (name, value) in &self.fields {
-                write!(into, " {name}={value}")?;
+    fn render(self, into: &mut impl fmt::Write, format: &Format, run_id: &str, now: DateTime<Utc>) -> fmt::Result {
+        match format {
+            Format::Json => writeln!(into, "{}", self.into_json(run_id, now)),
+            Format::Text => {
+                let time = now.format("%Y-%m-%d %H:%M:%S%.3f");
+                let tag = component(self.target);
+                // The tag of our own is the documents'; another crate's target is its crate.
+                let tag = if self.is_ours() { tag.to_uppercase() } else { tag.to_owned() };
+                writeln!(into, "{time} {:<5} [{tag}] {}", self.level.as_str(), self.words())
+            }
+            Format::Template(template) => {
+                let message = self.words();
+                template.render(&Values { level: self.level, target: self.target, message: &message, now }, into)
             }
         }
-        writeln!(into)
+    }
+
+    fn is_ours(&self) -> bool {
+        self.target.split("::").next() == Some(ROOT)
+    }
+
+    fn into_json(mut self, run_id: &str, now: DateTime<Utc>) -> Value {
+        let mut line = Map::new();
+        let mut put = |key: &str, value: Value| drop(line.insert(key.to_owned(), value));
+        put("time", Value::from(now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)));
+        put("level", Value::from(self.level.as_str()));
+        put("target", Value::from(self.target));
+        put("component", Value::from(component(self.target)));
+        for key in KEYS {
+            self.fields.remove(key).into_iter().for_each(|value| put(key, value));
+        }
+        put("message", Value::from(self.message));
+        put("run_id", Value::from(run_id));
+        put("fields", Value::Object(self.fields));
+        Value::Object(line)
+    }
+
+    /// The message for people, with the fields that it does not hold in words.
+    fn words(&self) -> String {
+        let mut words = self.message.clone();
+        // The loops' lines are the documents' and hold their figures in words.
+        if LOOPS.contains(&self.target) && !words.is_empty() {
+            return words;
+        }
+        for (name, value) in &self.fields {
+            let space = if words.is_empty() { "" } else { " " };
+            // Writing into a string does not fail.
+            let _ = write!(words, "{space}{name}={value}");
+        }
+        words
     }
 
     fn put(&mut self, field: &Field, value: Value) {
@@ -231,12 +279,10 @@ impl Line<'_> {
     }
 }
 
-/// `foodstream::producer` → `PRODUCER`, the documents' tag; another crate's target → its crate.
-fn tag(target: &str) -> String {
-    match target.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix("::")) {
-        Some(own) => own.split("::").next().unwrap_or(own).to_uppercase(),
-        None => target.split("::").next().unwrap_or(target).to_owned(),
-    }
+/// `foodstream::producer` → `producer`; another crate's target → its crate.
+fn component(target: &str) -> &str {
+    let own = target.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix("::")).unwrap_or(target);
+    own.split("::").next().unwrap_or(own)
 }
 
 impl Visit for Line<'_> {
@@ -305,13 +351,13 @@ mod tests {
     #[test]
     fn json_lines_have_the_fixed_keys_in_order() {
         let text = logged("info", Format::Json, || {
-            tracing::info!(target: "foodstream::consumer", batch_id = 3u64, why = "a \"quote\"\n", "done");
+            tracing::info!(target: "foodstream::consumer", operation = "commit", batch_id = 3u64, why = "a \"quote\"\n", "done");
         });
         assert_eq!(
             text,
             "{\"time\":\"2026-11-21T08:12:01.123Z\",\"level\":\"INFO\",\"target\":\"foodstream::consumer\",\
-             \"message\":\"done\",\"run_id\":\"run-1\",\
-             \"fields\":{\"batch_id\":3,\"why\":\"a \\\"quote\\\"\\n\"}}\n"
+             \"component\":\"consumer\",\"operation\":\"commit\",\"batch_id\":3,\"message\":\"done\",\
+             \"run_id\":\"run-1\",\"fields\":{\"why\":\"a \\\"quote\\\"\\n\"}}\n"
         );
     }
 

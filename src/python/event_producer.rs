@@ -1,0 +1,189 @@
+//! `foodstream.purchases.EventProducer`: generated purchase events, as dicts or onto their topic.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyTuple};
+
+use super::handle::Handle;
+use super::{convert, errors, messages};
+use crate::config::{Preset, Settings};
+use crate::error::{Error, Result};
+use crate::pipeline::Stop;
+use crate::pipeline::progress::Reports;
+use crate::tools::purchases::{self, EventStream, Pace, Produced, SharedGenerator};
+
+/// What a generated event is keyed by.
+const KEY_FIELD: &str = "customer_id";
+
+struct Session {
+    stream: EventStream,
+    stop: Stop,
+}
+
+/// Makes realistic purchase events and publishes them.
+#[pyclass(frozen, module = "foodstream.purchases")]
+pub struct EventProducer {
+    handle: Handle<Session>,
+    generator: SharedGenerator,
+}
+
+impl EventProducer {
+    fn opener(&self) -> impl FnOnce(&Settings, &Stop) -> Result<(Session, Reports)> + use<> {
+        let generator = self.generator.clone();
+        move |settings, stop| {
+            let stream = EventStream::open(settings, generator)?;
+            Ok((Session { stream, stop: stop.clone() }, Reports::default()))
+        }
+    }
+}
+
+#[pymethods]
+impl EventProducer {
+    #[new]
+    #[pyo3(signature = (config, *, overrides=None))]
+    fn new(config: &Bound<'_, PyAny>, overrides: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let settings = convert::settings_over(Preset::Purchases, config, overrides)?;
+        let generator = purchases::generator(&settings.events);
+        Ok(EventProducer { handle: Handle::new("EventProducer", settings), generator })
+    }
+
+    /// Make the next event and return it; nothing is sent.
+    fn generate<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let (_, value) = purchases::next_event(&self.generator);
+        let options = PyDict::new(py);
+        options.set_item("parse_float", py.import("decimal")?.getattr("Decimal")?)?;
+        py.import("json")?.call_method("loads", (PyBytes::new(py, &value),), Some(&options))
+    }
+
+    /// Send one event; flush() waits for its delivery.
+    #[pyo3(signature = (event, *, key=None))]
+    fn publish(&self, py: Python<'_>, event: &Bound<'_, PyAny>, key: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let value = messages::bytes(event)?.ok_or_else(|| PyTypeError::new_err("an event is a dict, str or bytes"))?;
+        let (key, value) = (key_of(event, key)?, value.into_owned());
+        let work = move |session: &mut Session| session.stream.publish(&key, &value);
+        errors::or_stopped(py, self.handle.call(py, self.opener(), work)?, ())
+    }
+
+    /// Wait until everything published is in the topic.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        // Without a session nothing was published.
+        let open = |_: &Settings, _: &Stop| Err(Error::interrupted());
+        errors::or_stopped(py, self.handle.call(py, open, |session| session.stream.flush())?, ())
+    }
+
+    /// Generate and publish until stop(), Ctrl-C or a limit.
+    #[pyo3(signature = (*, max_events=None, rate=None, timeout=None))]
+    fn run(
+        &self,
+        py: Python<'_>,
+        max_events: Option<u64>,
+        rate: Option<f64>,
+        timeout: Option<f64>,
+    ) -> PyResult<EventProgress> {
+        let events = &self.handle.settings.events;
+        let max_events = max_events.or(events.max_events);
+        let rate = match rate {
+            None => events.rate,
+            Some(f64::INFINITY) => None,
+            Some(rate) if rate > 0.0 => Some(rate),
+            Some(rate) => {
+                let words = format!("rate is events a second, above 0, math.inf for no limit; not {rate}");
+                return Err(PyValueError::new_err(words));
+            }
+        };
+        let timeout = timeout.map(|value| convert::seconds("timeout", value)).transpose()?;
+        let work = move |session: &mut Session| {
+            let Session { stream, stop } = session;
+            let mut wait = |pause: Duration| {
+                stop.wait(pause);
+                stop.is_requested()
+            };
+            stream.run(rate, max_events, Pace { timeout, wait: &mut wait, progress: &mut |_| () })
+        };
+        let done = self.handle.call(py, self.opener(), work)?;
+        errors::or_stopped(py, done, Produced::default()).map(EventProgress::from)
+    }
+
+    /// End the run in another thread; what it sent is delivered first. Nothing if there is none.
+    fn stop(&self) {
+        self.handle.stop();
+    }
+
+    /// Deliver what was published and let go of the connections. May be called again.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        // A run under way delivers by itself.
+        let flushed = if self.handle.state() == "idle" { self.flush(py) } else { Ok(()) };
+        self.handle.close(py)?;
+        flushed
+    }
+
+    /// What it is doing: `message` is idle, running, stopping or closed.
+    #[getter]
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.handle.status(py)
+    }
+
+    fn __enter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.close(py)
+    }
+
+    fn __repr__(&self) -> String {
+        self.handle.repr()
+    }
+}
+
+/// The key that was given, or the customer of the event; without either the key is empty.
+fn key_of(event: &Bound<'_, PyAny>, key: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u8>> {
+    if let Some(key) = key {
+        let text = key.cast::<PyString>().is_ok() || key.cast::<PyBytes>().is_ok();
+        let bytes = messages::bytes(key)?.filter(|_| text);
+        return bytes.map(Into::into).ok_or_else(|| PyTypeError::new_err("key is a str or bytes"));
+    }
+    let Ok(members) = event.cast::<PyMapping>() else { return Ok(Vec::new()) };
+    if !members.contains(KEY_FIELD)? {
+        return Ok(Vec::new());
+    }
+    let customer = members.get_item(KEY_FIELD)?;
+    match customer.cast::<PyString>() {
+        Ok(text) => Ok(text.to_str()?.into()),
+        Err(_) => Ok(Vec::new()),
+    }
+}
+
+/// What a run of the event producer has done.
+#[pyclass(frozen, get_all, module = "foodstream.purchases")]
+pub struct EventProgress {
+    events: u64,
+    valid: u64,
+    /// By the way in which they are broken.
+    invalid: BTreeMap<&'static str, u64>,
+    duplicates: u64,
+    /// Events that did not reach the topic.
+    delivery_errors: u64,
+    seconds: f64,
+}
+
+impl From<Produced> for EventProgress {
+    fn from(run: Produced) -> Self {
+        let Produced { events, valid, invalid, duplicates, delivery_errors, seconds } = run;
+        EventProgress { events, valid, invalid, duplicates, delivery_errors, seconds }
+    }
+}
+
+#[pymethods]
+impl EventProgress {
+    fn __repr__(&self) -> String {
+        let EventProgress { events, valid, duplicates, delivery_errors, seconds, .. } = self;
+        let invalid: u64 = self.invalid.values().sum();
+        let counts = format!("events={events}, valid={valid}, invalid={invalid}, duplicates={duplicates}");
+        format!("EventProgress({counts}, delivery_errors={delivery_errors}, seconds={seconds:.3})")
+    }
+}
