@@ -348,7 +348,10 @@ class StreamingJob(Consumer):
         is in seconds. Raises as ``Consumer.run`` does.
         """
     def totals(self, *, by: list[str] | None = None, running: bool = False) -> Rows:
-        """Return the totals so far by day and group: see ``foodstream.totals``."""
+        """Return the totals so far by day and group.
+
+        As ``foodstream.totals`` does.
+        """
 
 @final
 class EventProducer:

@@ -18,7 +18,7 @@ pub struct Template {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     Text(String),
-    Field { name: Attribute, left: bool, width: usize, precision: Option<usize> },
+    Field { name: Attribute, left: bool, zeros: bool, width: usize, precision: Option<usize> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,10 +87,14 @@ impl Template {
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => into.write_str(text)?,
-                Piece::Field { name, left, width, precision } => {
+                Piece::Field { name, left, zeros, width, precision } => {
                     let value = values.of(*name);
                     let shown = value.chars().take(precision.unwrap_or(usize::MAX)).collect::<String>();
-                    if *left { write!(into, "{shown:<width$}")? } else { write!(into, "{shown:>width$}")? }
+                    match (left, zeros) {
+                        (true, _) => write!(into, "{shown:<width$}")?,
+                        (false, true) => write!(into, "{shown:0>width$}")?,
+                        (false, false) => write!(into, "{shown:>width$}")?,
+                    }
                 }
             }
         }
@@ -116,7 +120,7 @@ fn field(rest: &str) -> Result<(Piece, &str), String> {
     };
     let unfinished = || format!("has a field `{word}` without its type; write `%({word})s`");
     let flags = after.trim_start_matches(['-', '0', '+', ' ', '#']);
-    let left = after[..after.len() - flags.len()].contains('-');
+    let set = &after[..after.len() - flags.len()];
     let (width, after) = number(flags);
     let (precision, after) = match after.strip_prefix('.') {
         Some(after) => {
@@ -129,7 +133,8 @@ fn field(rest: &str) -> Result<(Piece, &str), String> {
         after.chars().next().filter(|kind| matches!(kind, 's' | 'd' | 'f' | 'r' | 'i')).ok_or_else(unfinished)?;
     // A precision cuts text; of numbers it says something else, which ours never need.
     let precision = precision.filter(|_| kind == 's');
-    Ok((Piece::Field { name: *name, left, width, precision }, &after[kind.len_utf8()..]))
+    let (left, zeros) = (set.contains('-'), set.contains('0') && matches!(kind, 'd' | 'i' | 'f'));
+    Ok((Piece::Field { name: *name, left, zeros, width, precision }, &after[kind.len_utf8()..]))
 }
 
 fn number(text: &str) -> (usize, &str) {
@@ -198,7 +203,7 @@ mod tests {
             rendered("[%(levelname)-9s|%(levelname)9s|%(name).4s|%(levelno)d] 100%% %(message)s"),
             "[WARNING  |  WARNING|food|30] 100% slow\n"
         );
-        assert_eq!(rendered("%(created)f %(msecs)03d %(message)s"), "1795248721.023000 23 slow\n");
+        assert_eq!(rendered("%(created)f %(msecs)03d %(message)s"), "1795248721.023000 023 slow\n");
     }
 
     #[test]

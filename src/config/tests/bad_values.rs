@@ -244,7 +244,8 @@ fn values_with_a_grammar_say_what_they_want() {
     says("datalake:\n  compression: zstd(40)\n", "is no codec");
     says("datalake:\n  path: s3://bucket/x\n", "object storage is not supported");
     says("logging:\n  level: loud\n", "use error, warn, info, debug, trace, off");
-    says("logging:\n  format: xml\n", "use text or json");
+    says("logging:\n  format: xml\n", "use text, json, or a template");
+    says("logging:\n  format: \"%(lineno)d %(message)s\"\n", "unknown field `lineno`");
     says("schema: []\n", "`schema` lists no column");
     says("schema:\n  - {name: a, type: strng}\n", "column `a`: unknown type `strng`");
     says("schema:\n  - {name: a, type: struct}\n", "column `a`: unknown type `struct`");

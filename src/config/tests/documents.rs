@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::*;
 use crate::config::StartingOffsets;
 use crate::model::DataType;
-use crate::telemetry::Format;
 
 #[test]
 fn the_readme_variant_loads() {
@@ -149,7 +148,8 @@ logging:
     let schema = settings.schema.as_ref().expect("written");
     assert_eq!(schema.columns[1].data_type, DataType::Double, "double is honoured where it is written");
     assert_eq!((schema.columns[0].nullable, schema.columns[1].nullable), (false, true));
-    assert_eq!((settings.logging.level.as_str(), &settings.logging.format), ("info", &Format::Text));
+    assert_eq!(settings.logging.level, "info");
+    assert_eq!(settings.logging.format.to_string(), "%(asctime)s - %(levelname)s - %(message)s");
     assert_eq!(settings.logging.file.as_deref(), Some(Path::new("logs/pipeline.log")));
 }
 
