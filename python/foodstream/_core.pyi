@@ -380,7 +380,10 @@ class EventProducer:
         Raises ``BrokerError``, ``TypeError`` and ``ValueError``.
         """
     def flush(self) -> None:
-        """Wait until everything published is in the topic. Raises ``BrokerError`` if something was not delivered."""
+        """Wait until everything published is in the topic.
+
+        Raises ``BrokerError`` if something was not delivered.
+        """
     def run(
         self, *, max_events: int | None = None, rate: float | None = None, timeout: float | None = None
     ) -> EventProgress:
@@ -414,10 +417,9 @@ class EventProgress:
     def valid(self) -> int: ...
     @property
     def invalid(self) -> dict[str, int]:
-        """Events that break a rule on request, by the way in which they do."""
+        """By the way in which they are broken."""
     @property
-    def duplicates(self) -> int:
-        """Events that repeat an earlier one on request."""
+    def duplicates(self) -> int: ...
     @property
     def delivery_errors(self) -> int:
         """Events that did not reach the topic."""
