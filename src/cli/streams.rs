@@ -70,7 +70,7 @@ pub fn consumer(args: &Consumer, session: &mut Session) -> Result<i32> {
         max_batches: args.max_batches,
         timeout: args.waits.timeout.or(settings.consumer.await_termination_timeout),
     };
-    let bounded = bounds.available_now || bounds.timeout.is_some();
+    let bounded = bounds.is_bounded();
     say!("{RULE}");
     say!("STARTING STRUCTURED STREAMING");
     say!("{RULE}");

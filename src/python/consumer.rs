@@ -68,15 +68,12 @@ impl Consumer {
     ) -> PyResult<LakeProgress> {
         let work = move |session: &mut Session, tell: Tell| {
             session.restart()?;
-            if let Some(show) = show {
-                show.banner().into_iter().for_each(&tell);
-                session.ingest.observe(Some(show.observer(tell)));
-            }
+            session.ingest.observe(show.map(|show| show.begin(tell)));
             let done = session.ingest.run(bounds);
             session.ingest.observe(None);
             done
         };
-        let open = self.opener(bounds.available_now || bounds.timeout.is_some());
+        let open = self.opener(bounds.is_bounded());
         let done = self.handle.telling_call(py, open, work, told)?;
         errors::or_stopped(py, done, Ingested::default()).map(LakeProgress::from)
     }
@@ -100,7 +97,7 @@ impl Consumer {
         function: &Bound<'_, PyAny>,
         bounds: Bounds,
     ) -> PyResult<Ingested> {
-        let open = self.opener(bounds.available_now || bounds.timeout.is_some());
+        let open = self.opener(bounds.is_bounded());
         let begun = steps.open(py, open, move |session| {
             session.begin_each(bounds)?;
             Ok((session.ingest.lake_schema(), session.ingest.quarantine_schema()))

@@ -1,7 +1,6 @@
 //! `foodstream.purchases.EventProducer`: generated purchase events, as dicts or onto their topic.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -97,11 +96,8 @@ impl EventProducer {
         let timeout = timeout.map(|value| convert::seconds("timeout", value)).transpose()?;
         let work = move |session: &mut Session| {
             let Session { stream, stop } = session;
-            let mut wait = |pause: Duration| {
-                stop.wait(pause);
-                stop.is_requested()
-            };
-            stream.run(rate, max_events, Pace { timeout, wait: &mut wait, progress: &mut |_| () })
+            let pace = Pace { timeout, wait: &mut |pause| stop.wait(pause), progress: &mut |_| () };
+            stream.run(rate, max_events, pace)
         };
         let done = self.handle.call(py, self.opener(), work)?;
         errors::or_stopped(py, done, Produced::default()).map(EventProgress::from)

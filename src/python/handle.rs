@@ -34,9 +34,7 @@ impl<S: Send + 'static> Handle<S> {
         open: impl FnOnce(&Settings, &Stop) -> Result<(S, Reports)> + Send + 'static,
         work: impl FnOnce(&mut S) -> Result<R> + Send + 'static,
     ) -> PyResult<Result<R>> {
-        let call = self.begin(py)?;
-        let (slot, open) = (self.slot.clone(), self.opener(open));
-        wait::for_work(py, &call.stop.clone(), move || slot.work(&call, open, work))
+        self.telling_call(py, open, |session, _| work(session), |_| Ok(()))
     }
 
     /// The same for work that tells texts on the way, which `told` gets in the caller's thread.

@@ -44,9 +44,8 @@ const LOOPS: [&str; 2] = ["foodstream::producer", "foodstream::consumer"];
 /// Keys of an event that stand beside its message in JSON, not among its fields.
 const KEYS: [&str; 2] = ["operation", "batch_id"];
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Format {
-    #[default]
     Text,
     Json,
     Template(Template),
@@ -245,7 +244,7 @@ impl Line<'_> {
         put("target", Value::from(self.target));
         put("component", Value::from(component(self.target)));
         for key in KEYS {
-            self.fields.remove(key).into_iter().for_each(|value| put(key, value));
+            self.fields.shift_remove(key).into_iter().for_each(|value| put(key, value));
         }
         put("message", Value::from(self.message));
         put("run_id", Value::from(run_id));
@@ -351,13 +350,13 @@ mod tests {
     #[test]
     fn json_lines_have_the_fixed_keys_in_order() {
         let text = logged("info", Format::Json, || {
-            tracing::info!(target: "foodstream::consumer", operation = "commit", batch_id = 3u64, why = "a \"quote\"\n", "done");
+            tracing::info!(target: "foodstream::consumer", operation = "commit", rows = 5u64, batch_id = 3u64, files = 1u64, why = "a \"quote\"\n", "done");
         });
         assert_eq!(
             text,
             "{\"time\":\"2026-11-21T08:12:01.123Z\",\"level\":\"INFO\",\"target\":\"foodstream::consumer\",\
              \"component\":\"consumer\",\"operation\":\"commit\",\"batch_id\":3,\"message\":\"done\",\
-             \"run_id\":\"run-1\",\"fields\":{\"why\":\"a \\\"quote\\\"\\n\"}}\n"
+             \"run_id\":\"run-1\",\"fields\":{\"rows\":5,\"files\":1,\"why\":\"a \\\"quote\\\"\\n\"}}\n"
         );
     }
 

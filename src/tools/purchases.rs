@@ -152,7 +152,10 @@ impl EventStream {
 impl Drop for EventStream {
     /// What was published is not forgotten with the object, as far as the broker still takes it.
     fn drop(&mut self) {
-        if let (true, Err(failed)) = (self.unflushed, self.producer.commit(LAST_FLUSH_TIMEOUT)) {
+        if !self.unflushed {
+            return;
+        }
+        if let Err(failed) = self.producer.commit(LAST_FLUSH_TIMEOUT) {
             tracing::warn!(target: "foodstream::purchases", "the last events: {}", failed.error.report());
         }
     }

@@ -34,11 +34,20 @@ REASONS = {
 REPEATED = "duplicate_id:event_id"
 
 
+def place(purchases: Any) -> tuple[str, str]:
+    """Brokers and topic."""
+    return purchases.config["kafka"]["bootstrap_servers"], purchases.config["kafka"]["topic_name"]
+
+
 def values(purchases: Any) -> list[Any]:
     """What is on the topic, key and value, amounts exact."""
-    brokers, topic = purchases.config["kafka"]["bootstrap_servers"], purchases.config["kafka"]["topic_name"]
-    read = topics.read(brokers, topic)
+    read = topics.read(*place(purchases))
     return [(message.key, json.loads(message.value or b"", parse_float=Decimal)) for message in read]
+
+
+def has_its_total(event: dict[str, Any]) -> bool:
+    exact = event["quantity"] * event["unit_price"] * (100 - event["discount_percentage"]) / 100
+    return bool(event["total_amount"] == exact.quantize(Decimal("0.01"), ROUND_HALF_UP))
 
 
 def publish(producer: EventProducer, events: list[dict[str, Any]]) -> None:
@@ -58,8 +67,7 @@ def test_a_generated_event_is_the_documented_one_with_exact_amounts(purchases: A
     for event in (producer.generate() for _ in range(200)):
         assert " ".join(event) == FIELDS
         assert event["location"].keys() == {"country", "city"}
-        exact = event["quantity"] * event["unit_price"] * (100 - event["discount_percentage"]) / 100
-        assert event["total_amount"] == exact.quantize(Decimal("0.01"), ROUND_HALF_UP)
+        assert has_its_total(event)
     assert "seed" not in repr(producer) and "idle" in repr(producer)
 
 
@@ -94,8 +102,7 @@ def test_a_run_keeps_its_limits_and_ends_when_it_is_told_to(purchases: Any, even
         ended: list[Any] = []
         endless = threading.Thread(target=lambda: ended.append(producer.run(rate=50)))
         endless.start()
-        brokers, topic = purchases.config["kafka"]["bootstrap_servers"], purchases.config["kafka"]["topic_name"]
-        eventually(lambda: topics.bounds(brokers, topic)[0][1] > 110, "events of the second run")
+        eventually(lambda: topics.bounds(*place(purchases))[0][1] > 110, "events of the second run")
         producer.stop()
         endless.join(30)
         (second,) = ended
@@ -128,9 +135,8 @@ def is_whole(event: dict[str, Any]) -> bool:
     """By a statement of the rules of our own, for the flaws that the generator knows."""
     if not isinstance(event["quantity"], int) or event["timestamp"] == "yesterday":
         return False
-    exact = event["quantity"] * event["unit_price"] * (100 - event["discount_percentage"]) / 100
-    total_is_right = event["total_amount"] == exact.quantize(Decimal("0.01"), ROUND_HALF_UP)
-    return total_is_right and event["quantity"] > 0 and event["customer_id"] is not None and event["currency"] == "USD"
+    named = event["customer_id"] is not None and event["currency"] == "USD"
+    return named and event["quantity"] > 0 and has_its_total(event)
 
 
 def test_the_job_prints_both_documented_batches_where_python_prints(purchases: Any) -> None:

@@ -1,10 +1,8 @@
 //! `purchases produce`: the event generator, with a progress bar on a terminal and the counts at the end.
 
-use std::io::IsTerminal;
-use std::time::Duration;
-
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use std::io::IsTerminal;
 
 use crate::cli::args::PurchasesProduce;
 use crate::cli::session::Session;
@@ -27,10 +25,7 @@ pub fn run(args: &PurchasesProduce, session: &mut Session) -> Result<i32> {
     tracing::info!(target: "foodstream::purchases", "Publishing purchase events to Kafka topic: {topic}");
     let done = streams::until_stopped(&stop, move || {
         let mut stream = EventStream::open(&settings, purchases::generator(&settings.events))?;
-        let mut wait = |pause: Duration| {
-            stopping.wait(pause);
-            stopping.is_requested()
-        };
+        let mut wait = |pause| stopping.wait(pause);
         let mut progress = |events| shown.set_position(events);
         let pace = Pace { timeout, wait: &mut wait, progress: &mut progress };
         stream.run(settings.events.rate, settings.events.max_events, pace)

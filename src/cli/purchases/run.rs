@@ -24,7 +24,7 @@ pub fn run(args: &PurchasesRun, session: &mut Session) -> Result<i32> {
         max_batches: args.max_batches,
         timeout: args.waits.timeout.or(settings.consumer.await_termination_timeout),
     };
-    let bounded = bounds.available_now || bounds.timeout.is_some();
+    let bounded = bounds.is_bounded();
     announce(&settings)?;
     let stopping = stop.clone();
     let out = &mut session.out;
@@ -33,10 +33,7 @@ pub fn run(args: &PurchasesRun, session: &mut Session) -> Result<i32> {
         |text| out.data(text),
         move |texts| {
             let mut ingest = compose::consumer(&settings, &run, bounded, &stopping)?;
-            if let Some(show) = show {
-                show.banner().into_iter().for_each(|text| tell(&texts, text));
-                ingest.observe(Some(show.observer(move |text| tell(&texts, text))));
-            }
+            ingest.observe(show.map(|show| show.begin(move |text| tell(&texts, text))));
             let done = ingest.run(bounds);
             let closed = ingest.close();
             done.and_then(|done| closed.map(|()| done))

@@ -25,13 +25,11 @@ impl Show {
         }
     }
 
-    /// What is said before the first batch.
-    pub fn banner(&self) -> Option<String> {
-        (self.form == BatchForm::Table).then(console::banner)
-    }
-
-    /// Tells the text of each commit; a commit whose text cannot be made is an error in the log, and no more.
-    pub fn observer(self, tell: impl Fn(String) + Send + 'static) -> Observer {
+    /// Tells the banner now, then the text of each commit; one that cannot be made is an error in the log, and no more.
+    pub fn begin(self, tell: impl Fn(String) + Send + 'static) -> Observer {
+        if self.form == BatchForm::Table {
+            tell(console::banner());
+        }
         Observer::new(console::DETAIL_ROWS, move |commit| match self.text(commit) {
             Ok(text) => tell(text),
             Err(error) => tracing::error!(target: "foodstream::purchases", "{}", error.report()),

@@ -303,14 +303,15 @@ impl Resolver<'_> {
         if !LEVELS.contains(&level) {
             return Err(self.wrong("logging.level", &format!("is no level; use {}", LEVELS.join(", "))));
         }
-        let format = match raw.format.as_deref().unwrap_or_default() {
-            template if template.contains("%(") => {
+        let format = match raw.format.as_deref() {
+            None => Format::Text,
+            Some(template) if template.contains("%(") => {
                 let template = Template::parse(template).map_err(|words| self.wrong("logging.format", &words))?;
                 Format::Template(template)
             }
-            word if word.trim().eq_ignore_ascii_case("json") => Format::Json,
-            word if word.is_empty() || word.trim().eq_ignore_ascii_case("text") => Format::Text,
-            _ => {
+            Some(word) if word.trim().eq_ignore_ascii_case("json") => Format::Json,
+            Some(word) if word.trim().eq_ignore_ascii_case("text") => Format::Text,
+            Some(_) => {
                 let words = "is no format; use text, json, or a template of Python's such as `%(asctime)s %(message)s`";
                 return Err(self.wrong("logging.format", words));
             }

@@ -245,6 +245,7 @@ fn values_with_a_grammar_say_what_they_want() {
     says("datalake:\n  path: s3://bucket/x\n", "object storage is not supported");
     says("logging:\n  level: loud\n", "use error, warn, info, debug, trace, off");
     says("logging:\n  format: xml\n", "use text, json, or a template");
+    says("logging:\n  format: \"\"\n", "use text, json, or a template");
     says("logging:\n  format: \"%(lineno)d %(message)s\"\n", "unknown field `lineno`");
     says("schema: []\n", "`schema` lists no column");
     says("schema:\n  - {name: a, type: strng}\n", "column `a`: unknown type `strng`");

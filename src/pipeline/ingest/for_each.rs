@@ -37,7 +37,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     /// Begins at the log's positions, with the end offsets of a bounded call.
     pub fn begin_each(&mut self, bounds: Bounds) -> Result<Each> {
         let (begun, before) = (self.clock.instant(), self.done.clone());
-        self.begin(bounds.available_now || bounds.timeout.is_some())?;
+        self.begin(bounds.is_bounded())?;
         self.each = true;
         // For the plans: they are looked for where reading begins.
         self.astray = true;

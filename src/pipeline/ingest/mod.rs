@@ -185,7 +185,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     }
 
     fn run_until(&mut self, bounds: Bounds, begun: Instant) -> Result<()> {
-        self.begin(bounds.available_now || bounds.timeout.is_some())?;
+        self.begin(bounds.is_bounded())?;
         let targets = self.targets(bounds)?;
         let mut watch = Watch::new(begun);
         let batches_before = self.done.batches;

@@ -36,6 +36,13 @@ pub struct Bounds {
     pub timeout: Option<Duration>,
 }
 
+impl Bounds {
+    /// Whether the run gives up on services that stay away: it was given an end that does not depend on them.
+    pub fn is_bounded(&self) -> bool {
+        self.available_now || self.timeout.is_some()
+    }
+}
+
 /// The parts an [`super::Ingest`] is made of.
 pub struct Parts<C, K, L> {
     pub consumer: C,
