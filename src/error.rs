@@ -86,6 +86,12 @@ impl Error {
         self
     }
 
+    /// Says first what the error means for the caller.
+    pub fn after(mut self, words: impl fmt::Display) -> Self {
+        self.0.message = format!("{words}: {}", self.0.message);
+        self
+    }
+
     pub fn kind(&self) -> Kind {
         self.0.kind
     }

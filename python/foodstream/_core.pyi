@@ -247,7 +247,10 @@ class Consumer:
         warns, and changing the columns or rules in between. Raises as ``run`` does.
         """
     def stop(self) -> None:
-        """End the run or the loop in another thread after its commit; nothing if there is none."""
+        """End the run or the loop in another thread after its commit; nothing if there is none.
+
+        A loop ends at its next step, which commits the batch it has in hand.
+        """
     def close(self) -> None:
         """Leave the group and let go of all connections. May be called again; anything else afterwards raises."""
     @property
@@ -317,6 +320,7 @@ def insert_test_orders(
 ) -> list[int | str]:
     """Insert generated orders into the table and return their keys."""
 
+@final
 class StreamingJob(Consumer):
     """Streams purchase events into the lake and prints their daily and running totals.
 
@@ -371,18 +375,18 @@ class EventProducer:
     def generate(self) -> dict[str, Any]:
         """Make the next event and return it; nothing is sent.
 
-        Amounts are ``Decimal``, exact to the cent; ``timestamp`` is ISO 8601 text in UTC.
+        No later event repeats it. Amounts are ``Decimal``, exact to the cent; ``timestamp`` is ISO 8601 text in UTC.
         """
     def publish(self, event: Mapping[str, Any] | str | bytes | bytearray, *, key: str | bytes | None = None) -> None:
         """Send one event; flush() waits for its delivery.
 
-        The key is the event's ``customer_id`` if none is given. A dict may hold ``Decimal`` and ``datetime`` values.
+        The key is the event's ``customer_id`` if none is given, and empty without one. A dict may hold ``Decimal`` and ``datetime`` values.
         Raises ``BrokerError``, ``TypeError`` and ``ValueError``.
         """
     def flush(self) -> None:
         """Wait until everything published is in the topic.
 
-        Raises ``BrokerError`` if something was not delivered.
+        After ``stop()`` it waits a second at most. Raises ``BrokerError`` if something was not delivered; it is given up.
         """
     def run(
         self, *, max_events: int | None = None, rate: float | None = None, timeout: float | None = None
@@ -390,7 +394,8 @@ class EventProducer:
         """Generate and publish until stop(), Ctrl-C or a limit.
 
         ``rate`` is in events a second, ``math.inf`` for no limit, ``timeout`` in seconds; what is None is as
-        configured. Returns when everything sent is delivered or counted as a delivery error. Raises ``BrokerError``.
+        configured. Returns when everything sent is delivered or counted as a delivery error. Raises ``BrokerError`` where
+        the broker is away, with the number of events that may be lost.
         """
     def stop(self) -> None:
         """End the run in another thread; what it sent is delivered first. Nothing if there is none."""

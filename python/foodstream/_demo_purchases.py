@@ -71,14 +71,18 @@ def _walk_through(walk: PurchasesWalk) -> Result:
     walk.start("streaming_job", "purchases", "run")
     for number in range(len(ROUNDS)):
         _round(walk, number)
-    walk.stop()
+    walk.wait(lambda: _blocks(walk) >= len(ROUNDS), lambda: f"{len(ROUNDS)} batches of output, saw {_blocks(walk)}")
     events, totals = walk.totals()
     counted, summed = walk.summed_over_the_topic()
     if (events, totals) != (counted, summed):
         raise DemoError(f"the totals are {totals} of {events} events, the topic has {summed} of {counted}")
     output = walk.log("streaming_job").read_text(encoding="utf-8")
     shown = {currency: str(total) for currency, total in sorted(totals.items())}
-    return Result(events, output.count("STREAMING DATA PIPELINE OUTPUT - BATCH"), shown, output)
+    return Result(events, _blocks(walk), shown, output)
+
+
+def _blocks(walk: PurchasesWalk) -> int:
+    return walk.log("streaming_job").read_text(encoding="utf-8").count("STREAMING DATA PIPELINE OUTPUT - BATCH")
 
 
 def _round(walk: PurchasesWalk, number: int) -> None:

@@ -1,5 +1,7 @@
 //! SIGINT and SIGTERM of a streaming command: the first asks for a clean stop, a second Ctrl-C ends the process.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::runtime;
@@ -21,6 +23,21 @@ pub fn stop_on_signals() -> Result<Stop> {
     let terminate = signal(SignalKind::terminate()).map_err(unheard)?;
     runtime.spawn(listen(interrupt, terminate, stop.clone()));
     Ok(stop)
+}
+
+/// Ends the process where a stop is still not over after this: only a reader of standard output that has paused can
+/// hold it up so long.
+const LIMIT: Duration = Duration::from_millis(1_900);
+
+/// For commands that print while they work: with a full pipe they would wait for its reader, stop or not.
+pub fn leave_soon_after(stop: &Stop) -> Result<()> {
+    let stop = stop.clone();
+    runtime::shared()?.spawn(async move {
+        stop.requested().await;
+        tokio::time::sleep(LIMIT).await;
+        std::process::exit(INTERRUPTED);
+    });
+    Ok(())
 }
 
 async fn listen(mut interrupt: Signal, mut terminate: Signal, stop: Stop) {

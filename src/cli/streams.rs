@@ -27,6 +27,7 @@ pub fn producer(args: &Producer, session: &mut Session) -> Result<i32> {
         let plan = until_stopped(&stop, move || {
             runtime::shared()?.block_on(compose::producer_plan(&settings, &run, &stopping))
         })?;
+        let Some(plan) = plan else { return Ok(left_undone(session)) };
         plan.lines.iter().for_each(|line| session.out.line(line));
         plan.warnings.iter().for_each(|warning| session.out.line(format_args!("warning: {warning}")));
         session.out.report(&json!({ "plan": plan.lines, "warnings": plan.warnings }));
@@ -39,6 +40,7 @@ pub fn producer(args: &Producer, session: &mut Session) -> Result<i32> {
         runtime::shared()?
             .block_on(async { compose::producer(&settings, &run, bounded, &stopping).await?.run(bounds).await })
     })?;
+    let Some(done) = done else { return Ok(left_undone(session)) };
     let Published { rows, transactions, polls, cursor, seconds } = done;
     let cursor = cursor.map(|cursor| cursor.to_string());
     let position = cursor.as_deref().unwrap_or("none");
@@ -83,8 +85,16 @@ pub fn consumer(args: &Consumer, session: &mut Session) -> Result<i32> {
         let closed = ingest.close();
         done.and_then(|done| closed.map(|()| done))
     })?;
+    let Some(done) = done else { return Ok(left_undone(session)) };
     report(session, &done);
     Ok(0)
+}
+
+/// The last words of a run that ended without its figures. Returns the exit code: nothing is lost.
+pub(super) fn left_undone(session: &mut Session) -> i32 {
+    session.out.line("Stopped while a service did not answer: what was committed stays, the rest comes again");
+    session.out.report(&json!({ "left_undone": true, "run_id": session.run_id }));
+    0
 }
 
 /// The documents' steps, each with what it stands for here as fields; all of them hold once the stream is composed.
@@ -128,11 +138,11 @@ pub(super) fn report(session: &mut Session, done: &Ingested) {
 
 /// Does the work on a thread of its own and waits for it, after a stop for a moment only: a service that does not
 /// answer must not keep the process. What is left behind then is what a kill would leave, and the next start
-/// recovers from that. A stop before the loop began is as clean as one later.
+/// recovers from that; nobody knows its figures, hence `None`. A stop before the loop began is as clean as one later.
 pub(super) fn until_stopped<T: Default + Send + 'static>(
     stop: &Stop,
     work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
+) -> Result<Option<T>> {
     until_stopped_printing(stop, |_| (), |_| work())
 }
 
@@ -147,7 +157,7 @@ pub(super) fn until_stopped_printing<T: Default + Send + 'static>(
     stop: &Stop,
     mut print: impl FnMut(String),
     work: impl FnOnce(Texts) -> Result<T> + Send + 'static,
-) -> Result<T> {
+) -> Result<Option<T>> {
     let runtime = runtime::shared()?;
     let (texts, mut said) = tokio::sync::mpsc::channel(MAX_WAITING_TEXTS);
     let mut work = runtime.spawn_blocking(move || work(texts));
@@ -158,16 +168,18 @@ pub(super) fn until_stopped_printing<T: Default + Send + 'static>(
             tokio::select! {
                 biased;
                 Some(text) = said.recv() => print(text),
-                done = &mut work => return done.map_err(|panic| Error::bug("the loop panicked").because(panic))?,
+                done = &mut work => {
+                    return done.map_err(|panic| Error::bug("the loop panicked").because(panic))?.map(Some);
+                }
                 () = &mut patience => {
                     tracing::warn!(target: "foodstream::cli", "a service does not answer; leaving what is under way undone");
-                    return Err(Error::interrupted());
+                    return Ok(None);
                 }
             }
         }
     });
     match done {
-        Err(error) if error.kind() == Kind::Interrupted => Ok(T::default()),
+        Err(error) if error.kind() == Kind::Interrupted => Ok(Some(T::default())),
         other => other,
     }
 }
@@ -246,7 +258,7 @@ mod tests {
             let _ = held.recv();
             Ok(1)
         });
-        assert_eq!(done.unwrap(), 0);
+        assert_eq!(done.unwrap(), None, "nobody knows what it has done");
         assert!(SystemClock.instant().duration_since(begun).as_secs_f64() < 2.0);
         drop(release);
     }
@@ -255,7 +267,7 @@ mod tests {
     fn what_ends_in_time_after_a_stop_is_reported() {
         let stop = Stop::new();
         stop.request();
-        assert_eq!(until_stopped(&stop, || Ok(7)).unwrap(), 7);
-        assert_eq!(until_stopped::<u64>(&stop, || Err(Error::interrupted())).unwrap(), 0);
+        assert_eq!(until_stopped(&stop, || Ok(7)).unwrap(), Some(7));
+        assert_eq!(until_stopped::<u64>(&stop, || Err(Error::interrupted())).unwrap(), Some(0));
     }
 }

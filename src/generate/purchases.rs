@@ -141,9 +141,18 @@ impl Generator {
         Generator { plan, number: 0, tag, recent: Vec::new() }
     }
 
-    /// Appends the next event, which happens at this moment (milliseconds since the epoch, UTC), and says what it is.
-    /// The key is the customer's id, so that all of a customer's events are in one partition, in order.
+    /// Appends the next event to publish, which happens at this moment (milliseconds since the epoch, UTC), and says
+    /// what it is. The key is the customer's id, so that all of a customer's events are in one partition, in order.
     pub fn next_into(&mut self, at_ms: i64, out: &mut ChangeBatch) -> Made {
+        let made = self.preview_into(at_ms, out);
+        if made == Made::Valid {
+            self.remember(out);
+        }
+        made
+    }
+
+    /// The same for an event that may never be published, so none of the later ones repeats it.
+    pub fn preview_into(&mut self, at_ms: i64, out: &mut ChangeBatch) -> Made {
         let number = self.number;
         self.number += 1;
         let mut random = Random::new(self.plan.seed, number);
@@ -160,13 +169,7 @@ impl Generator {
         }
         let customer = format!("customer_{}", event.customer);
         push(out, customer.as_bytes(), |bytes| event.write(&customer, flaw, bytes));
-        match flaw {
-            Some(flaw) => Made::Invalid(flaw),
-            None => {
-                self.remember(out);
-                Made::Valid
-            }
-        }
+        flaw.map_or(Made::Valid, Made::Invalid)
     }
 
     fn remember(&mut self, out: &ChangeBatch) {

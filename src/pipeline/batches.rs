@@ -101,6 +101,11 @@ impl<C: GroupConsumer, K: Cluster> Batches<C, K> {
         }
     }
 
+    /// Commits the current batch, if there is one, and begins no other.
+    pub fn finish(&mut self) -> Result<()> {
+        self.commit_current().map(drop)
+    }
+
     /// Begins anew at the log's positions.
     pub fn restart(&mut self) -> Result<()> {
         self.targets = None;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::datatypes::SchemaRef;
 use pyo3::exceptions::PyTypeError;
@@ -32,6 +33,39 @@ pub struct Consumer {
     handle: Arc<Handle<Session>>,
     run: Arc<ConsumerRun>,
     available_now: bool,
+    iteration: Arc<Iteration>,
+}
+
+/// A `for` loop over the consumer. No call is under way while its body runs, so a stop then has to be kept for the
+/// loop's next step.
+#[derive(Default)]
+struct Iteration {
+    open: AtomicBool,
+    stopped: AtomicBool,
+}
+
+impl Iteration {
+    fn begin(&self) {
+        self.stopped.store(false, Ordering::SeqCst);
+        self.open.store(true, Ordering::SeqCst);
+    }
+
+    fn end(&self) {
+        self.open.store(false, Ordering::SeqCst);
+    }
+
+    /// True if there is a loop, which will then see the stop.
+    fn stop(&self) -> bool {
+        let open = self.open.load(Ordering::SeqCst);
+        if open {
+            self.stopped.store(true, Ordering::SeqCst);
+        }
+        open
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
 }
 
 impl Consumer {
@@ -39,7 +73,7 @@ impl Consumer {
         let once_wait = convert::seconds("once_wait", once_wait)?;
         let handle = Arc::new(Handle::new(name, settings));
         let run = Arc::new(ConsumerRun { once_wait, run_id: handle.run_id.clone() });
-        Ok(Consumer { handle, run, available_now })
+        Ok(Consumer { handle, run, available_now, iteration: Arc::default() })
     }
 
     pub fn settings(&self) -> &Arc<Settings> {
@@ -188,25 +222,39 @@ impl Consumer {
     /// A new loop begins at the lake's positions: what an earlier one left uncommitted comes again.
     fn __iter__(this: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
         let consumer = this.get();
+        consumer.iteration.begin();
         let done = consumer.handle.call(py, consumer.opener(consumer.available_now), Session::restart)?;
         errors::or_stopped(py, done, ())?;
         Ok(this)
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Batch>> {
-        let available_now = self.available_now;
+        let (available_now, iteration) = (self.available_now, self.iteration.clone());
         let work = move |session: &mut Session| {
+            if iteration.is_stopped() {
+                return session.finish().map(|()| None);
+            }
             let next = session.next(available_now)?;
             Ok(next.map(|handed| (handed, session.ingest.lake_schema(), session.ingest.quarantine_schema())))
         };
-        let done = self.handle.call(py, self.opener(available_now), work)?;
-        let next = errors::or_stopped(py, done, None)?;
+        let (opener, iteration) = (self.opener(available_now), self.iteration.clone());
+        let open = move |settings: &Settings, stop: &Stop| {
+            if iteration.is_stopped() { Err(Error::interrupted()) } else { opener(settings, stop) }
+        };
+        let done = self.handle.call(py, open, work)?;
+        // What was gathered as the stop came is not committed: it comes again in the next loop.
+        let next = errors::or_stopped(py, done, None)?.filter(|_| !self.iteration.is_stopped());
+        if next.is_none() {
+            self.iteration.end();
+        }
         Ok(next.map(|(handed, lake, quarantine)| Batch { handed, lake, quarantine, handle: self.handle.clone() }))
     }
 
     /// End the run or the loop in another thread after its commit; nothing if there is none.
     fn stop(&self) {
-        self.handle.stop();
+        if !self.iteration.stop() || self.handle.state() == "running" {
+            self.handle.stop();
+        }
     }
 
     /// Leave the group and let go of all connections. May be called again; anything else afterwards raises.

@@ -1,10 +1,12 @@
 //! `foodstream.purchases.EventProducer`: generated purchase events, as dicts or onto their topic.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
+use serde_json::Value;
 
 use super::handle::Handle;
 use super::{convert, errors, messages};
@@ -12,7 +14,7 @@ use crate::config::{Preset, Settings};
 use crate::error::{Error, Result};
 use crate::pipeline::Stop;
 use crate::pipeline::progress::Reports;
-use crate::tools::purchases::{self, EventStream, Pace, Produced, SharedGenerator};
+use crate::tools::purchases::{self, EventStream, Lost, Pace, Produced, SharedGenerator};
 
 /// What a generated event is keyed by.
 const KEY_FIELD: &str = "customer_id";
@@ -27,13 +29,24 @@ struct Session {
 pub struct EventProducer {
     handle: Handle<Session>,
     generator: SharedGenerator,
+    /// Of a session that a stop ended before its events were delivered.
+    lost: Lost,
 }
 
 impl EventProducer {
+    /// Raises, once, what a session that is gone could not deliver.
+    fn own_up(&self, py: Python<'_>) -> PyResult<()> {
+        match self.lost.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(errors::raise(py, &error)),
+            None => Ok(()),
+        }
+    }
+
     fn opener(&self) -> impl FnOnce(&Settings, &Stop) -> Result<(Session, Reports)> + use<> {
-        let generator = self.generator.clone();
+        let (generator, lost) = (self.generator.clone(), self.lost.clone());
         move |settings, stop| {
-            let stream = EventStream::open(settings, generator)?;
+            let asked = stop.clone();
+            let stream = EventStream::open(settings, generator, Arc::new(move || asked.is_requested()), lost)?;
             Ok((Session { stream, stop: stop.clone() }, Reports::default()))
         }
     }
@@ -46,7 +59,7 @@ impl EventProducer {
     fn new(config: &Bound<'_, PyAny>, overrides: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let settings = convert::settings_over(Preset::Purchases, config, overrides)?;
         let generator = purchases::generator(&settings.events);
-        Ok(EventProducer { handle: Handle::new("EventProducer", settings), generator })
+        Ok(EventProducer { handle: Handle::new("EventProducer", settings), generator, lost: Lost::default() })
     }
 
     /// Make the next event and return it; nothing is sent.
@@ -61,16 +74,18 @@ impl EventProducer {
     #[pyo3(signature = (event, *, key=None))]
     fn publish(&self, py: Python<'_>, event: &Bound<'_, PyAny>, key: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let value = messages::bytes(event)?.ok_or_else(|| PyTypeError::new_err("an event is a dict, str or bytes"))?;
-        let (key, value) = (key_of(event, key)?, value.into_owned());
+        let (key, value) = (key_of(&value, key)?, value.into_owned());
         let work = move |session: &mut Session| session.stream.publish(&key, &value);
-        errors::or_stopped(py, self.handle.call(py, self.opener(), work)?, ())
+        errors::or_stopped(py, self.handle.call(py, self.opener(), work)?, ())?;
+        self.own_up(py)
     }
 
     /// Wait until everything published is in the topic.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         // Without a session nothing was published.
         let open = |_: &Settings, _: &Stop| Err(Error::interrupted());
-        errors::or_stopped(py, self.handle.call(py, open, |session| session.stream.flush())?, ())
+        errors::or_stopped(py, self.handle.call(py, open, |session| session.stream.flush())?, ())?;
+        self.own_up(py)
     }
 
     /// Generate and publish until stop(), Ctrl-C or a limit.
@@ -113,7 +128,7 @@ impl EventProducer {
         // A run under way delivers by itself.
         let flushed = if self.handle.state() == "idle" { self.flush(py) } else { Ok(()) };
         self.handle.close(py)?;
-        flushed
+        flushed.and_then(|()| self.own_up(py))
     }
 
     /// What it is doing: `message` is idle, running, stopping or closed.
@@ -137,21 +152,15 @@ impl EventProducer {
 }
 
 /// The key that was given, or the customer of the event; without either the key is empty.
-fn key_of(event: &Bound<'_, PyAny>, key: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u8>> {
+fn key_of(event: &[u8], key: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u8>> {
     if let Some(key) = key {
         let text = key.cast::<PyString>().is_ok() || key.cast::<PyBytes>().is_ok();
         let bytes = messages::bytes(key)?.filter(|_| text);
         return bytes.map(Into::into).ok_or_else(|| PyTypeError::new_err("key is a str or bytes"));
     }
-    let Ok(members) = event.cast::<PyMapping>() else { return Ok(Vec::new()) };
-    if !members.contains(KEY_FIELD)? {
-        return Ok(Vec::new());
-    }
-    let customer = members.get_item(KEY_FIELD)?;
-    match customer.cast::<PyString>() {
-        Ok(text) => Ok(text.to_str()?.into()),
-        Err(_) => Ok(Vec::new()),
-    }
+    let event: Option<Value> = serde_json::from_slice(event).ok();
+    let customer = event.as_ref().and_then(|event| event.get(KEY_FIELD)?.as_str());
+    Ok(customer.unwrap_or_default().into())
 }
 
 /// What a run of the event producer has done.

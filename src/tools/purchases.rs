@@ -14,7 +14,7 @@ use crate::broker::kafka::KafkaProducer;
 use crate::broker::{Cluster, TopicSpec, TransactionalProducer};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Events, Settings};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::generate::purchases::{Generator, Made, Plan};
 use crate::model::{ChangeBatch, Operation};
 
@@ -26,6 +26,10 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same for events whose producer was let go without a flush.
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same once the caller wants to stop, or the broker has proved to be away: a stop takes less than two seconds.
+const SHORT_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// One wait for deliveries, after which a stop is looked for.
+const FLUSH_SLICE: Duration = Duration::from_millis(50);
 
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,7 +40,7 @@ pub struct Produced {
     /// By the name of the flaw.
     pub invalid: BTreeMap<&'static str, u64>,
     pub duplicates: u64,
-    /// Events that did not reach the topic.
+    /// Events of which nobody knows that they reached the topic.
     pub delivery_errors: u64,
     pub seconds: f64,
 }
@@ -53,19 +57,29 @@ pub struct Pace<'p> {
 /// A generator that outlasts the connections its events go through.
 pub type SharedGenerator = Arc<Mutex<Generator>>;
 
+/// Whether the caller wants to stop.
+pub type Stopping = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Where a stream that is let go leaves word of published events it could not deliver.
+pub type Lost = Arc<Mutex<Option<Error>>>;
+
 /// An open producer of events, for one run or for one event at a time.
 pub struct EventStream {
     generator: SharedGenerator,
     producer: KafkaProducer,
+    stopping: Stopping,
+    lost: Lost,
     topic: String,
     batch: ChangeBatch,
     /// `publish` was called since the last flush.
     unflushed: bool,
+    /// Failed deliveries that the caller was told of.
+    failures_told: u64,
 }
 
 impl EventStream {
     /// Connects and creates a missing topic. Blocks up to `retry.start_timeout_sec`.
-    pub fn open(settings: &Settings, generator: SharedGenerator) -> Result<Self> {
+    pub fn open(settings: &Settings, generator: SharedGenerator, stopping: Stopping, lost: Lost) -> Result<Self> {
         let mut kafka = settings.require_kafka()?.clone();
         kafka.producer_properties.extend(settings.events.properties.clone());
         let mut cluster = connect_kafka(settings)?;
@@ -75,8 +89,10 @@ impl EventStream {
             replication_factor: kafka.replication_factor,
             config: kafka.topic_config.clone(),
         })?;
-        let producer = KafkaProducer::idempotent(&kafka)?;
-        Ok(EventStream { generator, producer, topic: kafka.topic, batch: ChangeBatch::default(), unflushed: false })
+        let asked = stopping.clone();
+        let producer = KafkaProducer::idempotent(&kafka)?.impatient_when(move || asked());
+        let (topic, batch) = (kafka.topic, ChangeBatch::default());
+        Ok(EventStream { generator, producer, stopping, lost, topic, batch, unflushed: false, failures_told: 0 })
     }
 
     /// Puts one message made elsewhere among those to send.
@@ -92,22 +108,81 @@ impl EventStream {
         pushed.and_then(|()| self.producer.send(&self.topic, &self.batch))
     }
 
-    /// Waits until everything sent is delivered.
+    /// Waits until everything sent is delivered, after a stop for a moment only. What is not by then is given up.
     pub fn flush(&mut self) -> Result<()> {
-        self.unflushed = false;
-        self.producer.commit(FLUSH_TIMEOUT).map_err(|failed| failed.error)
+        let delivered = self.deliver(FLUSH_TIMEOUT);
+        let lost = self.give_up();
+        delivered.map_err(|error| error.after(format_args!("{lost} events are not known to be in the topic")))
     }
 
-    /// Generates and sends until the number is reached, the time is over, or `pace.wait` says so.
+    /// Waits for deliveries until none is open or the time is over, which a stop makes short.
+    fn deliver(&mut self, limit: Duration) -> Result<()> {
+        let begun = SystemClock.instant();
+        let (mut stopped_at, mut failure) = (None, None);
+        loop {
+            let failed_before = self.producer.failed_deliveries();
+            let Err(failed) = self.producer.commit(FLUSH_SLICE) else { return failure.map_or(Ok(()), Err) };
+            let now = SystemClock.instant();
+            if stopped_at.is_none() && (self.stopping)() {
+                stopped_at = Some(now);
+            }
+            let over = now.duration_since(begun) >= limit
+                || stopped_at.is_some_and(|at| now.duration_since(at) >= SHORT_FLUSH_TIMEOUT);
+            if over || failed.error.kind() == Kind::Fenced {
+                return Err(failure.unwrap_or(failed.error));
+            }
+            if self.producer.failed_deliveries() > failed_before {
+                failure.get_or_insert(failed.error);
+            }
+        }
+    }
+
+    /// Drops what is still to be delivered. The number of events lost since this was last asked.
+    fn give_up(&mut self) -> u64 {
+        self.unflushed = false;
+        let failed = self.producer.failed_deliveries();
+        let lost = failed - self.failures_told + self.producer.undelivered();
+        self.failures_told = failed;
+        // Without a transaction this only empties the queue, which cannot fail.
+        let _ = self.producer.abort(Duration::ZERO);
+        lost
+    }
+
+    /// Generates and sends until the number is reached, the time is over, or `pace.wait` says so. An error where the
+    /// broker is away; single events that it did not take are counted.
     pub fn run(&mut self, rate: Option<f64>, max_events: Option<u64>, pace: Pace<'_>) -> Result<Produced> {
         let begun = SystemClock.instant();
-        let failed_before = self.producer.failed_deliveries();
+        let queued_before = self.producer.queued();
         let mut done = Produced::default();
+        let sent = self.send_events(rate, max_events, pace, &mut done);
+        let delivered = self.deliver(if sent.is_ok() { FLUSH_TIMEOUT } else { SHORT_FLUSH_TIMEOUT });
+        let is_away = sent.is_err() || self.producer.failed_deliveries() == self.failures_told;
+        let queued = self.producer.queued() - queued_before;
+        done.delivery_errors = done.events.saturating_sub(queued) + self.give_up();
+        done.seconds = SystemClock.instant().duration_since(begun).as_secs_f64();
+        let Err(error) = sent.and(delivered) else { return Ok(done) };
+        let Produced { events, delivery_errors, .. } = done;
+        let error = error.after(format_args!("{delivery_errors} of {events} events are not known to be in the topic"));
+        if error.kind() == Kind::Fenced || is_away && !(self.stopping)() {
+            return Err(error);
+        }
+        tracing::warn!(target: "foodstream::purchases", "{}", error.report());
+        Ok(done)
+    }
+
+    fn send_events(
+        &mut self,
+        rate: Option<f64>,
+        max_events: Option<u64>,
+        pace: Pace<'_>,
+        done: &mut Produced,
+    ) -> Result<()> {
+        let begun = SystemClock.instant();
         loop {
             let elapsed = SystemClock.instant().duration_since(begun);
             let over = pace.timeout.is_some_and(|limit| elapsed >= limit);
             if over || (pace.wait)(Duration::ZERO) || max_events.is_some_and(|limit| done.events >= limit) {
-                break;
+                return Ok(());
             }
             let due = due(rate, elapsed).min(max_events.unwrap_or(u64::MAX));
             let count = due.saturating_sub(done.events).min(CHUNK);
@@ -116,19 +191,9 @@ impl EventStream {
                 (pace.wait)(next.saturating_sub(elapsed).min(MAX_PAUSE));
                 continue;
             }
-            self.chunk(count, SystemClock.now(), &mut done)?;
+            self.chunk(count, SystemClock.now(), done)?;
             (pace.progress)(done.events);
         }
-        match self.flush() {
-            // What failed is counted below; only a broker that is away ends the run with an error.
-            Err(error) if error.kind() == Kind::Fenced || self.producer.failed_deliveries() == failed_before => {
-                return Err(error);
-            }
-            _ => {}
-        }
-        done.delivery_errors = self.producer.failed_deliveries() - failed_before;
-        done.seconds = SystemClock.instant().duration_since(begun).as_secs_f64();
-        Ok(done)
     }
 
     fn chunk(&mut self, count: u64, now: DateTime<Utc>, done: &mut Produced) -> Result<()> {
@@ -143,9 +208,8 @@ impl EventStream {
             }
         }
         drop(generator);
-        self.producer.send(&self.topic, &self.batch)?;
         done.events += count;
-        Ok(())
+        self.producer.send(&self.topic, &self.batch)
     }
 }
 
@@ -155,8 +219,12 @@ impl Drop for EventStream {
         if !self.unflushed {
             return;
         }
-        if let Err(failed) = self.producer.commit(LAST_FLUSH_TIMEOUT) {
-            tracing::warn!(target: "foodstream::purchases", "the last events: {}", failed.error.report());
+        let delivered = self.deliver(LAST_FLUSH_TIMEOUT);
+        let lost = self.give_up();
+        if let Err(error) = delivered {
+            let error = error.after(format_args!("{lost} events are not known to be in the topic"));
+            tracing::warn!(target: "foodstream::purchases", "{}", error.report());
+            *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
     }
 }
@@ -170,11 +238,11 @@ pub fn generator(events: &Events) -> SharedGenerator {
     })))
 }
 
-/// The next event, key and value, without a topic.
+/// An event to look at, key and value, that goes to no topic.
 pub fn next_event(generator: &SharedGenerator) -> (Vec<u8>, Vec<u8>) {
     let mut batch = ChangeBatch::default();
     let now = SystemClock.now().timestamp_millis();
-    generator.lock().unwrap_or_else(PoisonError::into_inner).next_into(now, &mut batch);
+    generator.lock().unwrap_or_else(PoisonError::into_inner).preview_into(now, &mut batch);
     batch.last().map(|(_, key, value)| (key.to_vec(), value.to_vec())).unwrap_or_default()
 }
 

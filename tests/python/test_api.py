@@ -25,6 +25,8 @@ from foodstream import _core
 from foodstream._stack import process
 
 SECRET = "s3cret-canary"
+# Py_TPFLAGS_BASETYPE: the class may have subclasses.
+SUBCLASSABLE = 1 << 10
 STUB = Path(__file__).resolve().parents[2] / "python" / "foodstream" / "_core.pyi"
 
 
@@ -142,6 +144,7 @@ def test_a_time_that_is_none_is_refused(timeout: float, tmp_path: Path) -> None:
 
 _INTERRUPTED = """
 import json, signal, sys, threading, time, foodstream
+from foodstream import purchases
 from foodstream._stack import process
 # A shell starts what it runs in the background with SIGINT ignored, and a test run may be such a thing.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -149,6 +152,8 @@ thing, call = {
     "producer": (foodstream.Producer, lambda: thing.run()),
     "consumer": (foodstream.Consumer, lambda: thing.run()),
     "loop": (foodstream.Consumer, lambda: next(iter(thing))),
+    "events": (purchases.EventProducer, lambda: thing.run()),
+    "job": (purchases.StreamingJob, lambda: thing.run(output="none")),
 }[sys.argv[2]]
 thing = thing(json.loads(sys.argv[1]))
 def report():
@@ -162,8 +167,16 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("call", ["producer", "consumer", "loop"])
+@pytest.mark.parametrize("call", ["producer", "consumer", "loop", "events", "job"])
 def test_ctrl_c_ends_a_blocked_call_at_once(call: str, tmp_path: Path) -> None:
+    # The machine may be busy just then, which a second and a third try rule out.
+    taken = [taken_to_raise(call, tmp_path)]
+    while taken[-1] >= 0.2 and len(taken) < 3:
+        taken.append(taken_to_raise(call, tmp_path))
+    assert min(taken) < 0.2, taken
+
+
+def taken_to_raise(call: str, tmp_path: Path) -> float:
     arguments = [sys.executable, "-c", _INTERRUPTED, json.dumps(settings(tmp_path)), call]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -171,8 +184,8 @@ def test_ctrl_c_ends_a_blocked_call_at_once(call: str, tmp_path: Path) -> None:
         sent = time.time()
         child.send_signal(signal.SIGINT)
         raised = float(child.stdout.readline())
-    assert raised - sent < 0.2 + 0.1, "0.1 s for a busy machine"
     assert child.returncode == 0
+    return raised - sent
 
 
 def test_stop_ends_a_run_in_another_thread(tmp_path: Path, eventually: Callable[..., None]) -> None:
@@ -262,6 +275,8 @@ def test_the_stub_describes_the_binary() -> None:
 def compare_members(name: str, node: ast.ClassDef, real: type) -> None:
     members = {member.name: member for member in node.body if isinstance(member, ast.FunctionDef)}
     public = {member for member in vars(real) if not member.startswith("_")}
+    final = any(isinstance(decorator, ast.Name) and decorator.id == "final" for decorator in node.decorator_list)
+    assert final is not bool(real.__flags__ & SUBCLASSABLE), name
     assert public == {member for member in members if not member.startswith("_")}, name
     for member, described in members.items():
         value = getattr(real, member)
@@ -333,6 +348,23 @@ def test_a_batch_is_committed_by_asking_for_the_next_and_not_by_leaving(pipeline
         batch = next(iter(consumer))
         assert batch.commit() is True
         assert len(foodstream.read(pipeline.config)) == 13
+    assert foodstream.verify_pipeline(pipeline.config)
+
+
+def test_a_stop_while_the_body_of_a_loop_runs_commits_its_batch_and_ends_the_loop(pipeline: Any) -> None:
+    foodstream.Producer(pipeline.config).run(once=True)
+    with foodstream.Consumer(pipeline.config) as consumer:
+        seen = []
+        for batch in consumer:  # without bounds: only the stop ends it
+            seen.append(len(batch))
+            stopper = threading.Thread(target=consumer.stop)
+            stopper.start()
+            stopper.join()
+        assert seen == [10]
+        assert len(foodstream.read(pipeline.config)) == 10
+        foodstream.insert_test_orders(pipeline.config, count=2)
+        foodstream.Producer(pipeline.config).run(once=True)
+        assert consumer.run(available_now=True).accepted == 2, "the stop was for the loop alone"
     assert foodstream.verify_pipeline(pipeline.config)
 
 

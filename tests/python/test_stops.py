@@ -4,6 +4,7 @@ On a stack of its own: services are restarted here, and the broker lets a killed
 so that ten kills take little.
 """
 
+import json
 import random
 import signal
 import subprocess
@@ -20,10 +21,12 @@ import psycopg
 import pytest
 import topics
 from conftest import Services
+from foodstream import BrokerError
 from foodstream._stack import ports, process
 from foodstream._stack.kafka import Kafka
 from foodstream._stack.postgres import Postgres
 from foodstream.local import Stack
+from foodstream.purchases import EventProducer
 
 SEED = 20251119
 KILLS = 10
@@ -188,7 +191,40 @@ def test_both_sides_stop_in_time_while_a_service_is_away(
             stop_cleanly(streams)
         finally:
             getattr(stack, service).start()
+    for log in pipeline.folder.glob("*.log"):
+        text = log.read_text(encoding="utf-8")
+        assert "Published 0 rows" not in text and "Consumed 0 messages" not in text, "figures that nobody knows"
     assert_all_arrived_once(pipeline)
+
+
+def test_events_that_did_not_arrive_are_counted_and_told(purchases: Any, stack: Stack, eventually: Any) -> None:
+    topic = purchases.config["kafka"]["topic_name"]
+
+    def arrived() -> int:
+        return topics.bounds(stack.brokers, topic)[0][1]
+
+    with EventProducer(purchases.config) as producer:
+        event = producer.generate()
+        producer.publish(event)
+        producer.flush()
+        generator = purchases.start("purchases produce", "--rate", "unlimited", "--report", "json")
+        eventually(lambda: arrived() > 1, "generated events")
+        take_away(stack.kafka, signal.SIGKILL)
+        try:
+            producer.publish(event)
+            producer.stop()
+            with pytest.raises(BrokerError, match="^1 events are not known to be in the topic: "):
+                producer.flush()
+            begun = time.monotonic()
+            generator.send_signal(signal.SIGTERM)
+            assert generator.wait(30) == 1
+            assert time.monotonic() - begun < STOP_LIMIT_SEC
+        finally:
+            stack.kafka.start()
+    (log,) = purchases.folder.glob("*.log")
+    report = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
+    assert report["delivery_errors"] > 0
+    assert report["events"] - report["delivery_errors"] <= arrived() - 1 <= report["events"]
 
 
 def take_away(service: Postgres | Kafka, how: signal.Signals) -> None:

@@ -49,6 +49,7 @@ pub struct KafkaProducer {
     serving: Option<Serving>,
     handle: Arc<Handle>,
     transactional: bool,
+    queued: u64,
     /// Whether the owner wants to stop.
     stopping: Box<dyn Fn() -> bool + Send>,
 }
@@ -68,7 +69,7 @@ impl KafkaProducer {
         let handle = Arc::new(handle);
         let serving = Serving::start(&handle)?;
         let stopping = Box::new(|| false);
-        Ok(KafkaProducer { topics: HashMap::new(), serving: Some(serving), handle, transactional, stopping })
+        Ok(KafkaProducer { topics: HashMap::new(), serving: Some(serving), handle, transactional, queued: 0, stopping })
     }
 
     /// While `stopping` says so, `init` and `send` give up on a broker that does not answer after about a second.
@@ -81,6 +82,16 @@ impl KafkaProducer {
     /// Records that the broker refused or did not take in time, of all so far.
     pub fn failed_deliveries(&self) -> u64 {
         self.handle.context().failed_deliveries()
+    }
+
+    /// Records that `send` has put into the queue, of all so far.
+    pub fn queued(&self) -> u64 {
+        self.queued
+    }
+
+    /// Queued records of which neither delivery nor failure is known yet.
+    pub fn undelivered(&self) -> u64 {
+        self.handle.undelivered()
     }
 
     fn failed(&self, doing: &str, failure: &Failure) -> Error {
@@ -112,14 +123,17 @@ impl KafkaProducer {
         let doing = || format!("sending to topic `{topic}`");
         let mut done = 0;
         let mut waiting_since: Option<Instant> = None;
-        loop {
+        let sent = loop {
             match self.handle.produce(target, partition, records_from(done)) {
-                Produced::All => return Ok(()),
+                Produced::All(count) => {
+                    done += count;
+                    break Ok(());
+                }
                 Produced::Partly(0) => {
                     let waited = waiting_since.get_or_insert_with(Instant::now).elapsed();
                     if waited > ROOM_TIMEOUT || (waited > ROOM_TIMEOUT_AT_STOP && (self.stopping)()) {
                         let text = format!("no record of a full queue was acknowledged for {} s", waited.as_secs());
-                        return Err(self.failed(&doing(), &Failure { code: Code::MessageTimedOut, text }));
+                        break Err(self.failed(&doing(), &Failure { code: Code::MessageTimedOut, text }));
                     }
                     self.handle.flush(ROOM_WAIT);
                 }
@@ -129,10 +143,13 @@ impl KafkaProducer {
                     self.handle.flush(ROOM_WAIT);
                 }
                 Produced::Refused(count, failure) => {
-                    return Err(self.refused_record(&doing(), &failure, records_from(done + count).next()));
+                    done += count;
+                    break Err(self.refused_record(&doing(), &failure, records_from(done).next()));
                 }
             }
-        }
+        };
+        self.queued += done as u64;
+        sent
     }
 
     fn refused_record(&self, doing: &str, failure: &Failure, record: Option<Record<'_>>) -> Error {

@@ -3,13 +3,14 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use crate::cli::args::PurchasesProduce;
 use crate::cli::session::Session;
 use crate::cli::{signals, streams};
 use crate::config::Settings;
-use crate::error::Result;
-use crate::tools::purchases::{self, EventStream, Pace, Produced};
+use crate::error::{Error, Kind, Result};
+use crate::tools::purchases::{self, EventStream, Lost, Pace, Produced};
 
 /// Of a run whose events did not all arrive.
 const EXIT_UNDELIVERED: i32 = 1;
@@ -24,13 +25,21 @@ pub fn run(args: &PurchasesProduce, session: &mut Session) -> Result<i32> {
     let topic = settings.require_kafka()?.topic.clone();
     tracing::info!(target: "foodstream::purchases", "Publishing purchase events to Kafka topic: {topic}");
     let done = streams::until_stopped(&stop, move || {
-        let mut stream = EventStream::open(&settings, purchases::generator(&settings.events))?;
+        let generator = purchases::generator(&settings.events);
+        let asked = stopping.clone();
+        let mut stream =
+            EventStream::open(&settings, generator, Arc::new(move || asked.is_requested()), Lost::default())?;
         let mut wait = |pause| stopping.wait(pause);
         let mut progress = |events| shown.set_position(events);
         let pace = Pace { timeout, wait: &mut wait, progress: &mut progress };
         stream.run(settings.events.rate, settings.events.max_events, pace)
     })?;
     bar.finish_and_clear();
+    let Some(done) = done else {
+        let words =
+            format!("stopped while kafka did not answer; of {} events nobody knows which arrived", bar.position());
+        return Err(Error::new(Kind::Broker, words));
+    };
     tracing::info!(
         target: "foodstream::purchases",
         operation = "produce",

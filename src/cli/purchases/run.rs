@@ -25,6 +25,7 @@ pub fn run(args: &PurchasesRun, session: &mut Session) -> Result<i32> {
         timeout: args.waits.timeout.or(settings.consumer.await_termination_timeout),
     };
     let bounded = bounds.is_bounded();
+    signals::leave_soon_after(&stop)?;
     announce(&settings)?;
     let stopping = stop.clone();
     let out = &mut session.out;
@@ -39,9 +40,11 @@ pub fn run(args: &PurchasesRun, session: &mut Session) -> Result<i32> {
             done.and_then(|done| closed.map(|()| done))
         },
     )?;
-    // With `--output json` standard output holds the batches, one a line.
-    if args.output != BatchForm::Json {
-        streams::report(session, &done);
+    // With `--output json` standard output holds the batches, one a line, and a report only where one is asked for.
+    match done {
+        _ if args.output == BatchForm::Json && !session.out.wants_json() => {}
+        Some(done) => streams::report(session, &done),
+        None => return Ok(streams::left_undone(session)),
     }
     Ok(0)
 }

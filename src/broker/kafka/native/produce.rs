@@ -25,7 +25,8 @@ pub struct Record<'a> {
 
 /// How far a batch got.
 pub enum Produced {
-    All,
+    /// All of them, as many as these.
+    All(usize),
     /// The queue is full: the first `n` records are in it, the others are not.
     Partly(usize),
     /// The first `n` records are in the queue, the next one was refused.
@@ -98,7 +99,7 @@ impl Handle {
                 }
             };
         }
-        Produced::All
+        Produced::All(sent)
     }
 
     /// Waits until every queued record is delivered or has failed; false when the time passed before.
@@ -106,6 +107,13 @@ impl Handle {
         // SAFETY: the handle is a live producer.
         let code = unsafe { sys::rd_kafka_flush(self.ptr(), milliseconds(timeout)) };
         code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+    }
+
+    /// Records queued or on their way, whose delivery is not reported yet.
+    pub fn undelivered(&self) -> u64 {
+        // SAFETY: the handle is live.
+        let waiting = unsafe { sys::rd_kafka_outq_len(self.ptr()) };
+        u64::try_from(waiting).unwrap_or_default()
     }
 
     /// Drops what waits to be sent, so that destroying the handle waits for nothing.
