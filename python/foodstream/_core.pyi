@@ -380,13 +380,13 @@ class EventProducer:
     def publish(self, event: Mapping[str, Any] | str | bytes | bytearray, *, key: str | bytes | None = None) -> None:
         """Send one event; flush() waits for its delivery.
 
-        The key is the event's ``customer_id`` if none is given, and empty without one. A dict may hold ``Decimal`` and ``datetime`` values.
-        Raises ``BrokerError``, ``TypeError`` and ``ValueError``.
+        The key is the event's ``customer_id`` if none is given, and empty without one. A dict may hold ``Decimal`` and
+        ``datetime`` values. Raises ``BrokerError``, ``TypeError`` and ``ValueError``.
         """
     def flush(self) -> None:
         """Wait until everything published is in the topic.
 
-        After ``stop()`` it waits a second at most. Raises ``BrokerError`` if something was not delivered; it is given up.
+        After ``stop()`` it waits a second at most. What was not delivered is given up and raises ``BrokerError``.
         """
     def run(
         self, *, max_events: int | None = None, rate: float | None = None, timeout: float | None = None
@@ -394,8 +394,8 @@ class EventProducer:
         """Generate and publish until stop(), Ctrl-C or a limit.
 
         ``rate`` is in events a second, ``math.inf`` for no limit, ``timeout`` in seconds; what is None is as
-        configured. Returns when everything sent is delivered or counted as a delivery error. Raises ``BrokerError`` where
-        the broker is away, with the number of events that may be lost.
+        configured. Returns when everything sent is delivered or counted as a delivery error. Raises ``BrokerError``,
+        with the number of events that may be lost, where the broker is away.
         """
     def stop(self) -> None:
         """End the run in another thread; what it sent is delivered first. Nothing if there is none."""

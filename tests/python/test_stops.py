@@ -213,7 +213,7 @@ def test_events_that_did_not_arrive_are_counted_and_told(purchases: Any, stack: 
         try:
             producer.publish(event)
             producer.stop()
-            with pytest.raises(BrokerError, match="^1 events are not known to be in the topic: "):
+            with pytest.raises(BrokerError, match=r"^1 events are not known to be in the topic: "):
                 producer.flush()
             begun = time.monotonic()
             generator.send_signal(signal.SIGTERM)
