@@ -9,6 +9,7 @@ mod commit_log;
 mod durable;
 mod follow;
 mod identity;
+mod inventory;
 mod layout;
 mod local;
 #[cfg(test)]
