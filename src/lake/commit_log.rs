@@ -286,7 +286,7 @@ impl Log {
         self.checkpoint.child(SNAPSHOTS)?.map_or_else(|| Ok(Vec::new()), |folder| snapshot_numbers(&folder))
     }
 
-    fn newest_snapshot(&self) -> Result<Option<Snapshot>> {
+    pub(super) fn newest_snapshot(&self) -> Result<Option<Snapshot>> {
         let Some(folder) = self.checkpoint.child(SNAPSHOTS)? else { return Ok(None) };
         for number in snapshot_numbers(&folder)?.into_iter().rev() {
             let name = layout::record_name(number);

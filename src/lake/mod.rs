@@ -14,6 +14,7 @@ mod layout;
 mod local;
 #[cfg(test)]
 pub(crate) mod memory;
+mod old_log;
 mod parquet;
 mod plan;
 mod probe;
