@@ -19,7 +19,7 @@ mod totals;
 pub use check::{
     KafkaConsumerCheck, KafkaProducerCheck, PostgresCheck, check_kafka_consumer, check_kafka_producer, check_postgres,
 };
-pub use insert::{InsertOptions, InsertReport, insert_test_orders};
+pub use insert::{InsertOptions, InsertReport, NAMED_IDS, insert_test_orders};
 pub use peek::{PeekFrom, PeekedMessage, peek_table, peek_topic};
 pub use quickstart::{Finding, Outcome, quickstart};
 pub use rows::{LakeRows, read_rows};
