@@ -170,8 +170,7 @@ fn publisher_options(settings: &Settings, run: &ProducerRun, preflight: &Preflig
         pipeline_id,
         state_file: settings.streaming.state_file.clone(),
         zone: settings.cdc.timezone.to_string(),
-        // A position is what was read; the rows of the start itself are still to be read.
-        default_start: Cursor { timestamp_us: settings.cdc.default_start_timestamp_us - 1, key: None },
+        default_start: Cursor::just_before(settings.cdc.default_start_timestamp_us),
         start_from,
         adopt: run.adopt,
         system_identifier: preflight.identity.as_ref().map(|identity| identity.system_identifier.clone()),

@@ -203,7 +203,7 @@ impl<'a> Run<'a> {
     fn start(&self) -> Result<Option<Cursor>> {
         match &self.cursor.last {
             Some(record) => record.start_cursor().map(Some),
-            None => Ok(Some(Cursor { timestamp_us: self.settings.cdc.default_start_timestamp_us, key: None })),
+            None => Ok(Some(Cursor::just_before(self.settings.cdc.default_start_timestamp_us))),
         }
     }
 

@@ -405,6 +405,23 @@ async fn a_load_keeps_no_more_ids_than_are_wanted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_the_configured_start_itself_belongs_to_the_pipeline_before_and_after_its_first_run() {
+    let mut stage = Stage::orders().await;
+    stage.settings.cdc.default_start_timestamp_us = NOON;
+    stage.run("UPDATE orders SET created_at = '2025-11-18 12:00:00' WHERE order_id = 1").await;
+    stage.run("UPDATE orders SET created_at = '2025-11-18 11:59:59.999999' WHERE order_id = 2").await;
+    stage.run("DELETE FROM orders WHERE order_id > 2").await;
+    let report = stage.verify().await;
+    assert_eq!((report.facts.rows_before_start, report.facts.not_yet_published), (1, 1), "{}", report.render(false));
+    let start = report.facts.start.clone();
+    stage.produce().await;
+    stage.consume().await;
+    let report = stage.verify().await;
+    assert_eq!((report.facts.rows_before_start, report.facts.held_in_lake), (1, 1), "{}", report.render(false));
+    assert_eq!(report.facts.start, start);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_checks_say_the_documents_lines_and_move_nothing() {
     let stage = Stage::orders().await;
     let postgres = check_postgres(&stage.settings).await.unwrap();
