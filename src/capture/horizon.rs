@@ -116,6 +116,7 @@ impl HorizonState {
         self.seen_w = if self.rules.late_commit_margin.is_none() { Some(w_us) } else { None };
     }
 
+    #[cfg(test)]
     pub fn last_w_us(&self) -> Option<i64> {
         self.last_w
     }

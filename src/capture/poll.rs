@@ -155,7 +155,7 @@ impl PollSource {
             local_to_utc: LocalToUtc::new(options.timezone()),
             horizon: HorizonState::new(rules),
             holder: None,
-            position: Cursor { timestamp_us: options.cdc.default_start_timestamp_us, key: None },
+            position: Cursor::just_before(options.cdc.default_start_timestamp_us),
             open_w: None,
             link: Some(link),
             options,

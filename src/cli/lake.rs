@@ -126,12 +126,20 @@ pub fn rebuild(common: &Common, yes: bool, session: &mut Session) -> Result<i32>
     if !done.gaps.is_empty() {
         out.line("  They were commits without rows, or files that are gone; `foodstream verify` tells which");
     }
+    if !done.starts_known {
+        let names: Vec<String> = done.forgotten.iter().map(i32::to_string).collect();
+        let which = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+        out.line(format_args!(
+            "! no first record tells where reading began: partitions without a file{which} are read from their earliest \
+             message"
+        ));
+    }
     let gaps: Vec<_> =
         done.gaps.iter().map(|gap| json!({ "partition": gap.partition, "from": gap.from, "to": gap.to })).collect();
     out.report(&json!({
         "lake": done.lake, "topic": done.topic, "topic_id": done.topic_id, "commits": done.commits,
         "files": done.files, "counts": done.counts, "positions": done.positions, "gaps": gaps,
-        "set_aside": done.set_aside,
+        "starts_known": done.starts_known, "forgotten": done.forgotten, "set_aside": done.set_aside,
     }));
     Ok(0)
 }

@@ -15,11 +15,13 @@ use super::{runtime, signals};
 use crate::config::Settings;
 use crate::error::Result;
 use crate::model::Key;
-use crate::tools::{self, InsertOptions, PeekFrom, PeekedMessage, TopicDetails};
+use crate::tools::{self, InsertOptions, NAMED_IDS, PeekFrom, PeekedMessage, TopicDetails};
 
 pub fn insert_orders(args: &InsertOrders, session: &mut Session) -> Result<i32> {
     let settings = server(args, session)?;
-    let options = InsertOptions { count: args.count, rate: args.rate, invalid_share: args.invalid, seed: None };
+    let most_ids = if session.out.wants_json() { usize::MAX } else { NAMED_IDS };
+    let options =
+        InsertOptions { count: args.count, rate: args.rate, invalid_share: args.invalid, seed: None, most_ids };
     let stop = signals::stop_on_signals()?;
     let report = runtime::shared()?.block_on(tools::insert_test_orders(&settings, &options, stop.requested()))?;
     for line in report.lines() {
@@ -30,8 +32,10 @@ pub fn insert_orders(args: &InsertOrders, session: &mut Session) -> Result<i32> 
     for row in &report.recent {
         session.out.line(format_args!("  {row}"));
     }
-    let ids: Vec<Value> = report.ids.iter().map(key).collect();
-    session.out.report(&json!({ "inserted": ids.len(), "ids": ids, "table": report.table, "total": report.total }));
+    let mut said = json!({ "inserted": report.inserted, "table": report.table, "total": report.total });
+    // Put in behind, as `json!` would copy the list.
+    said["ids"] = Value::Array(report.ids.iter().map(key).collect());
+    session.out.report(&said);
     Ok(0)
 }
 

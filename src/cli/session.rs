@@ -1,6 +1,5 @@
 //! What every command begins and ends with: settings, logs, output; then the last words and the exit code.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::json;
@@ -9,6 +8,7 @@ use super::args::{Common, LogFormat, Output, PurchasesCommon, ReportForm};
 use super::output::Out;
 use crate::config::{self, Overrides, Preset, Settings};
 use crate::error::{Error, Kind, Result};
+use crate::pipeline::session::words;
 use crate::telemetry::{self, Format, Logs, Telemetry};
 
 /// Of a command that could not tell its result.
@@ -125,9 +125,4 @@ fn telemetry_format(format: LogFormat) -> Format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
     }
-}
-
-fn words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".to_owned())
 }

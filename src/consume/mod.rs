@@ -55,11 +55,13 @@ pub struct Reader<C> {
     bytes: u64,
     /// A poll failed: the consumer may have moved on over messages that nobody counted.
     astray: bool,
+    /// The last read brought something that only a broker can have said.
+    answered: bool,
 }
 
 impl<C: GroupConsumer> Reader<C> {
     pub fn new(consumer: C) -> Self {
-        Reader { consumer, places: BTreeMap::new(), messages: 0, bytes: 0, astray: false }
+        Reader { consumer, places: BTreeMap::new(), messages: 0, bytes: 0, astray: false, answered: false }
     }
 
     /// Reads one chunk into `chunk` (emptied first), waiting up to `timeout` for the first message.
@@ -67,6 +69,7 @@ impl<C: GroupConsumer> Reader<C> {
     /// After an error the batch stands where it stood: what the failed call had read is read again.
     pub fn read(&mut self, chunk: &mut MessageBatch, limits: Limits, timeout: Duration) -> Result<Step> {
         chunk.clear();
+        self.answered = false;
         let room = limits.max_messages.saturating_sub(self.messages).min(CHUNK_MESSAGES as u64) as usize;
         let byte_room = limits.max_bytes.saturating_sub(self.bytes).min(CHUNK_BYTES as u64) as usize;
         if self.astray {
@@ -83,6 +86,7 @@ impl<C: GroupConsumer> Reader<C> {
                 Event::Assigned(partitions) => step = Step::Assigned(partitions),
                 Event::Revoked => step = Step::Revoked,
                 Event::EndOfPartition { partition, offset } => {
+                    self.answered = true;
                     if let Some(place) = self.places.get_mut(&partition) {
                         place.next = place.next.max(offset);
                         place.at_end = true;
@@ -101,9 +105,16 @@ impl<C: GroupConsumer> Reader<C> {
                 place.next = place.next.max(message.offset + 1);
             }
         }
+        self.answered |= !chunk.is_empty();
         self.messages += chunk.len() as u64;
         self.bytes += chunk.byte_len() as u64;
         Ok(step)
+    }
+
+    /// The last read brought messages or the end of a partition, which after an error is heard again. That a read
+    /// brought nothing and no error says nothing: an absent broker is reported once and then silent.
+    pub fn is_answered(&self) -> bool {
+        self.answered
     }
 
     /// Answers an assignment: reading starts at the lake's positions.

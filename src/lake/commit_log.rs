@@ -5,7 +5,8 @@
 //! <checkpoint>/snapshots/<20 digits>.json                      the fold up to a record; a copy, may be lost
 //! ```
 //! A record that is missing below a later one, or that does not carry its predecessor's hash, is an error that
-//! names the file: the log is the only memory of what was read, so nothing in it is skipped.
+//! names the file: the log is the only memory of what was read, so nothing in it is skipped. Of records that are
+//! missing at the end only their files tell (`inventory`).
 
 use std::path::Path;
 
@@ -135,8 +136,8 @@ impl Log {
             return Err(Error::new(
                 Kind::Lake,
                 format!(
-                    "{} is not the record that the snapshot of the log was made from; restore the log from a backup, \
-                     or run `foodstream lake rebuild-log`",
+                    "{} is not the record that the snapshot of the log was made from; restore this very record from a \
+                     backup, or stop all consumers and run `foodstream lake rebuild-log`",
                     self.record_path(number).display()
                 ),
             ));
@@ -204,8 +205,9 @@ impl Log {
         Error::new(
             Kind::DataLoss,
             format!(
-                "the commit log lacks {which} ({}), so what was committed there is unknown; restore the log from a \
-                 backup, or run `foodstream lake rebuild-log`",
+                "the commit log lacks {which} ({}), so what was committed there is unknown; restore just what is missing \
+                 from a backup (an older log in place of this one would forget its newest commits), or stop all \
+                 consumers and run `foodstream lake rebuild-log`",
                 self.record_path(from).display()
             ),
         )
@@ -284,7 +286,7 @@ impl Log {
         self.checkpoint.child(SNAPSHOTS)?.map_or_else(|| Ok(Vec::new()), |folder| snapshot_numbers(&folder))
     }
 
-    fn newest_snapshot(&self) -> Result<Option<Snapshot>> {
+    pub(super) fn newest_snapshot(&self) -> Result<Option<Snapshot>> {
         let Some(folder) = self.checkpoint.child(SNAPSHOTS)? else { return Ok(None) };
         for number in snapshot_numbers(&folder)?.into_iter().rev() {
             let name = layout::record_name(number);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::commit_log::{Log, TEMPORARY};
 use super::durable::{self, Dir};
 use super::layout::{self, METADATA, Survey};
-use super::parquet;
+use super::parquet::{self, Footer};
 use super::record::{self, Pin, VERSION};
 use super::state::State;
 use crate::error::{Error, Kind, Result};
@@ -71,8 +71,8 @@ pub(crate) fn refuse_lost_log(log: &Log, roots: [(&Dir, &Survey); 2]) -> Result<
         Some(path) => Err(Error::new(
             Kind::Lake,
             format!(
-                "the commit log {} is empty, but {} shows that the lake is not; restore the log from a backup, or run \
-                 `foodstream lake rebuild-log` to write one from the files",
+                "the commit log {} is empty, but {} shows that the lake is not; stop all consumers and \
+                 run `foodstream lake rebuild-log`, which writes one from the files",
                 log.commits().path().display(),
                 path.display()
             ),
@@ -84,24 +84,28 @@ pub(crate) fn refuse_lost_log(log: &Log, roots: [(&Dir, &Survey); 2]) -> Result<
 /// lie between were written by the same log, and `verify` reads them all.
 pub(crate) fn refuse_foreign_lake(root: &Dir, survey: &Survey, lake: &str) -> Result<()> {
     for name in survey.files.first().into_iter().chain(survey.files.last()) {
-        let Some(file) = open(root, name)? else { continue };
-        let path = root.join(name);
-        let footer = parquet::footer(&parquet::reader(file, &path)?);
-        let of = match footer {
-            Some(footer) if footer.lake == lake => continue,
-            Some(footer) => format!("was written for lake {}", footer.lake),
-            None => "has no foodstream footer".to_owned(),
-        };
-        return Err(Error::new(
-            Kind::Lake,
-            format!(
-                "{} {of}, but the commit log is of lake {lake}; move it away, name a new folder, or, if the log is the \
-                 wrong one, run `foodstream lake rebuild-log`",
-                path.display()
-            ),
-        ));
+        footer_of_lake(root, name, lake)?;
     }
     Ok(())
+}
+
+/// The footer of a file that must be this lake's; `None` when it is gone meanwhile.
+pub(crate) fn footer_of_lake(root: &Dir, name: &str, lake: &str) -> Result<Option<Footer>> {
+    let Some(file) = open(root, name)? else { return Ok(None) };
+    let path = root.join(name);
+    let of = match parquet::footer(&parquet::reader(file, &path)?) {
+        Some(footer) if footer.lake == lake => return Ok(Some(footer)),
+        Some(footer) => format!("was written for lake {}", footer.lake),
+        None => "has no foodstream footer".to_owned(),
+    };
+    Err(Error::new(
+        Kind::Lake,
+        format!(
+            "{} {of}, but the commit log is of lake {lake}; move it away, name a new folder, or, if the log is the \
+             wrong one, run `foodstream lake rebuild-log`",
+            path.display()
+        ),
+    ))
 }
 
 /// A file of the root by its final name; `None` when it is not there.

@@ -17,7 +17,6 @@ use uuid::Uuid;
 
 use super::commit_log::{Log, SNAPSHOT_EVERY, TEMPORARY};
 use super::durable::Dir;
-use super::identity;
 use super::layout::{self, PLANS, SNAPSHOTS, Survey};
 use super::plan::{self, Plan, Plans};
 use super::probe;
@@ -27,6 +26,7 @@ use super::stage::{Format, Stager};
 use super::staging::Staging;
 use super::state::{State, continues};
 use super::{Committed, Head, Lake, Planned, RecentValues, Staged, StagedFile, recent};
+use super::{identity, inventory};
 use crate::clock::Clock;
 use crate::config;
 use crate::error::{Error, Kind, Result};
@@ -105,7 +105,8 @@ impl LocalLake {
     ///
     /// # Errors
     /// `Config`: a folder of Spark's, folders inside each other, another file system. `Schema`: other columns than
-    /// those pinned. `Lake`, `DataLoss`: foreign files, a damaged log or one with gaps, a lake without its log.
+    /// those pinned. `Lake`, `DataLoss`: foreign files, a damaged log or one with gaps, a lake without its log or
+    /// with files beyond the log's end.
     pub fn open(options: LakeOptions) -> Result<LocalLake> {
         options.refuse_unfit()?;
         let settings = &options.settings;
@@ -148,6 +149,12 @@ impl LocalLake {
     fn recover(&mut self, owner: &str, lake: &Survey, quarantine: &Survey) -> Result<()> {
         match self.log.load()? {
             Some(state) => {
+                // Before anything is written: a snapshot of a log that lost its end would look like the truth.
+                inventory::refuse_files_beyond(
+                    &self.log,
+                    &state,
+                    [(&self.root, lake), (&self.quarantine, quarantine)],
+                )?;
                 self.adopt(state)?;
                 let uuid = &self.founded()?.lake;
                 identity::refuse_foreign_lake(&self.root, lake, uuid)?;

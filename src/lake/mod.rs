@@ -9,10 +9,12 @@ mod commit_log;
 mod durable;
 mod follow;
 mod identity;
+mod inventory;
 mod layout;
 mod local;
 #[cfg(test)]
 pub(crate) mod memory;
+mod old_log;
 mod parquet;
 mod plan;
 mod probe;

@@ -1,9 +1,9 @@
 //! A new commit log from the footers of the files, for a lake whose log was lost or damaged (protocol L8).
 //!
-//! Each file says which offset ranges its batch held, how many files the batch had, and the batch's counts. Totals
-//! are made anew from the rows, as the configuration says now. What the footers cannot tell: commits that had no file. Offsets between two batches may have been
-//! such commits (control records, expired messages) or files that are gone, so they are reported as gaps and
-//! never passed over in silence. After the last file the topic is read again, which repeats nothing.
+//! Each file says which offset ranges its batch held, how many files the batch had, and the batch's counts. Totals are
+//! made anew from the rows. What the footers cannot tell: commits that had no file. Offsets between two batches may have
+//! been such commits (control records, expired messages) or files that are gone, so they are reported as gaps and never
+//! passed over in silence. After the last file the topic is read again, which repeats nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -16,6 +16,7 @@ use super::commit_log::Log;
 use super::durable::{Dir, Moved};
 use super::identity;
 use super::layout::{self, COMMITS, METADATA, PLANS, SNAPSHOTS};
+use super::old_log::OldLog;
 use super::parquet::{self, Footer};
 use super::read::DEFAULT_BATCH_ROWS;
 use super::record::{FileEntry, Record, Running, VERSION};
@@ -25,7 +26,7 @@ use super::{LakeOptions, publish};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Counts, DatedBatch, OffsetRange, Totals};
 
-/// Offsets between two batches of which no file tells.
+/// Offsets between two batches, of no file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     pub partition: i32,
@@ -45,6 +46,11 @@ pub struct RebuildReport {
     /// Next offset to read, by partition.
     pub positions: BTreeMap<i32, i64>,
     pub gaps: Vec<Gap>,
+    /// The old log's first record could be read, so the starts of partitions without a file are kept. Otherwise such
+    /// partitions are read from their earliest message.
+    pub starts_known: bool,
+    /// Those of them that the rest of the old log names.
+    pub forgotten: Vec<i32>,
     /// Where the old log now lies, if there was one.
     pub set_aside: Option<PathBuf>,
 }
@@ -349,12 +355,16 @@ fn write_log(options: &LakeOptions, first: &Footer, sets: &[Set], order: &[usize
     let id = Uuid::new_v4().hyphenated().to_string();
     let beside = format!("rebuild-{}", &id[..8]);
     let log = Log::create(&checkpoint.join(&beside))?;
+    let old = OldLog::read(&options.checkpoint, first)?;
+    let starts_known = old.starts.is_some();
     let mut builder = Builder { options, log: &log, id: &id, gaps: Vec::new() };
-    let mut state = builder.found(first, sets)?;
+    let mut state = builder.found(first, sets, old.starts.unwrap_or_default())?;
     for &index in order {
         builder.add(&mut state, &sets[index])?;
     }
     let gaps = builder.gaps;
+    let forgotten = old.partitions.into_iter().filter(|partition| !state.head.positions.contains_key(partition));
+    let forgotten: Vec<i32> = forgotten.collect();
     let set_aside = set_aside(&checkpoint, &format!("before-rebuild-{}", &id[..8]))?;
     let built = Dir::open(&checkpoint.join(&beside))?;
     if built.rename_new(COMMITS, &checkpoint, COMMITS)? != Moved::Done {
@@ -375,6 +385,8 @@ fn write_log(options: &LakeOptions, first: &Footer, sets: &[Set], order: &[usize
         counts: state.head.counts,
         positions: state.head.positions,
         gaps,
+        starts_known,
+        forgotten,
         set_aside,
     })
 }
@@ -428,8 +440,7 @@ impl Builder<'_> {
         }
     }
 
-    fn found(&self, first: &Footer, sets: &[Set]) -> Result<State> {
-        let mut starts: BTreeMap<i32, i64> = BTreeMap::new();
+    fn found(&self, first: &Footer, sets: &[Set], mut starts: BTreeMap<i32, i64>) -> Result<State> {
         for range in sets.iter().flat_map(|set| &set.ranges) {
             let start = starts.entry(range.partition).or_insert(range.from);
             *start = range.from.min(*start);

@@ -206,7 +206,8 @@ pub(crate) fn unseal<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T
         Error::new(
             Kind::Lake,
             format!(
-                "{} is damaged: {what}; restore it from a backup, or run `foodstream lake rebuild-log`",
+                "{} is damaged: {what}; restore this one file from a backup, or stop all consumers and run `foodstream \
+                 lake rebuild-log`",
                 path.display()
             ),
         )

@@ -82,6 +82,7 @@ pub struct LakeReport {
     pub foreign: Vec<PathBuf>,
 }
 
+#[cfg(test)]
 impl LakeReport {
     pub fn is_sound(&self) -> bool {
         self.log.faults.is_empty()

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Head;
+use super::inventory::Inventory;
 use super::record::{Pin, Record, Running, VERSION};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Counts, Group, OffsetRange, PartitionOffset, Period, Totals, Values, decimal};
@@ -17,6 +18,8 @@ pub(crate) struct State {
     pub pin: Pin,
     /// Sums over all groups.
     pub sums: BTreeMap<String, String>,
+    /// All files that the records up to here name.
+    pub inventory: Inventory,
     /// The record of the head: the one whose renames may be unfinished.
     pub last: Record,
 }
@@ -36,6 +39,7 @@ pub(crate) struct Snapshot {
     pub positions: Vec<PartitionOffset>,
     pub running: Running,
     pub totals: Totals,
+    pub inventory: Inventory,
 }
 
 impl State {
@@ -55,7 +59,8 @@ impl State {
             totals: Totals::default(),
         };
         let lake = record.lake.clone();
-        Ok(State { head, lake, pin, sums: BTreeMap::new(), last: record })
+        let inventory = Inventory::default();
+        Ok(State { head, lake, pin, sums: BTreeMap::new(), inventory, last: record })
     }
 
     /// The state a snapshot kept, with the record it ends at.
@@ -69,8 +74,8 @@ impl State {
             counts: snapshot.running.counts,
             totals: snapshot.totals,
         };
-        let Snapshot { lake, pin, running, .. } = snapshot;
-        State { head, lake, pin, sums: running.sums, last }
+        let Snapshot { lake, pin, running, inventory, .. } = snapshot;
+        State { head, lake, pin, sums: running.sums, inventory, last }
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -85,6 +90,7 @@ impl State {
             positions: self.head.positions(),
             running: Running { counts: self.head.counts, sums: self.sums.clone() },
             totals: self.head.totals.clone(),
+            inventory: self.inventory,
         }
     }
 
@@ -112,6 +118,7 @@ impl State {
         self.head.positions.extend(record.ranges.iter().map(|range| (range.partition, range.to)));
         self.head.totals.replace(&record.totals);
         self.sums = record.running.sums.clone();
+        self.inventory.add_record(&record);
         self.last = record;
         Ok(())
     }
@@ -167,7 +174,8 @@ fn broken(path: &Path, what: &str) -> Error {
     Error::new(
         Kind::Lake,
         format!(
-            "{} breaks the commit log: {what}; restore the log from a backup, or run `foodstream lake rebuild-log`",
+            "{} breaks the commit log: {what}; restore this very record from a backup, or stop all consumers and run \
+             `foodstream lake rebuild-log`",
             path.display()
         ),
     )

@@ -46,6 +46,13 @@ pub struct Cursor {
     pub key: Option<Key>,
 }
 
+impl Cursor {
+    /// Where a configured start begins: rows of this very moment are still to be read.
+    pub fn just_before(timestamp_us: i64) -> Cursor {
+        Cursor { timestamp_us: timestamp_us.saturating_sub(1), key: None }
+    }
+}
+
 /// Formats microseconds of the column's clock as `2025-11-18 12:30:45.123456`.
 pub fn format_timestamp_us(timestamp_us: i64) -> String {
     match DateTime::from_timestamp_micros(timestamp_us) {

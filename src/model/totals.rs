@@ -190,6 +190,7 @@ pub struct Group {
 
 impl Group {
     /// Rows, and sums by column.
+    #[cfg(test)]
     pub fn of_sums(rows: u64, sums: &[(&str, &str)]) -> Group {
         let measure = |sum: &str| Measure { sum: Some(sum.to_owned()), ..Measure::default() };
         Group { rows, columns: sums.iter().map(|(column, sum)| ((*column).to_owned(), measure(sum))).collect() }
@@ -239,6 +240,7 @@ pub struct Running {
 
 impl Totals {
     /// The totals of days without group columns.
+    #[cfg(test)]
     pub fn of_days(days: impl IntoIterator<Item = (NaiveDate, Group)>) -> Totals {
         let mut totals = Totals::default();
         days.into_iter().for_each(|(date, group)| totals.insert(Period::Day(date), Vec::new(), group));

@@ -25,6 +25,10 @@ use super::totals_topic::{self, Publishing, TotalsTopic};
 /// Longest wait for one answer of the cluster while the position is read back.
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Of the memory budget, the share of one page: two live at once, one being read and one being sent, and beside them
+/// stands the send queue. With the usual budget a whole transaction of ordinary rows fits.
+const PAGE_SHARE: u64 = 4;
+
 /// What a run of the producer is told on top of the settings.
 #[derive(Clone, Debug)]
 pub struct ProducerRun {
@@ -88,6 +92,7 @@ pub async fn producer(
         batch_limit: settings.cdc.batch_limit,
         transaction_max_rows: settings.cdc.transaction_max_rows,
         transaction_max: settings.cdc.transaction_max,
+        page_max_bytes: u64::from(settings.memory_budget_mb) * 1024 * 1024 / PAGE_SHARE,
         retry: settings.retry.clone(),
         once_wait: run.once_wait,
         run_id: run.run_id.clone(),
@@ -165,8 +170,7 @@ fn publisher_options(settings: &Settings, run: &ProducerRun, preflight: &Preflig
         pipeline_id,
         state_file: settings.streaming.state_file.clone(),
         zone: settings.cdc.timezone.to_string(),
-        // A position is what was read; the rows of the start itself are still to be read.
-        default_start: Cursor { timestamp_us: settings.cdc.default_start_timestamp_us - 1, key: None },
+        default_start: Cursor::just_before(settings.cdc.default_start_timestamp_us),
         start_from,
         adopt: run.adopt,
         system_identifier: preflight.identity.as_ref().map(|identity| identity.system_identifier.clone()),

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use super::error::{Peer, connect_error, statement_error};
 use super::tls::{Transport, choose_transport, client_config};
+use crate::clock::{Clock, SystemClock};
 use crate::config;
 use crate::error::{Error, Kind, Result};
 
@@ -33,6 +34,8 @@ pub(super) const POLL_STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL_IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// An `ALTER TABLE` under way is waited for; queueing longer would only hide it.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Asked again this soon while the server is away: a person waits for the answer.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// The oldest server we read from: `pg_current_snapshot` and the documents' image.
 pub(super) const OLDEST_SERVER: i32 = 130_000;
 
@@ -138,6 +141,25 @@ pub async fn connect(
     tokio::time::timeout(CONNECT_TIMEOUT, preparing).await.map_err(|_| late())??;
     debug!(target: "foodstream::postgres", server = %client.address(), version = client.version, ?transport, "connected");
     Ok(client)
+}
+
+/// Repeats `open` while the server is away, up to `patience`: for commands that a person waits for.
+pub async fn until_it_answers<T, F: Future<Output = Result<T>>>(
+    patience: Duration,
+    mut open: impl FnMut() -> F,
+) -> Result<T> {
+    let begun = SystemClock.instant();
+    loop {
+        match open().await {
+            Err(error)
+                if error.is_retriable() && SystemClock.instant().duration_since(begun) + RETRY_PAUSE < patience =>
+            {
+                debug!(target: "foodstream::postgres", error = %error.report(), "connecting again");
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 async fn open(

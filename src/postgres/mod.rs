@@ -22,7 +22,7 @@ mod types;
 pub use activity::{Activity, ActivityStatements, OldestStart, PreparedTransaction, can_read_all_stats};
 pub use catalog::{ColumnDescription, KeyColumn, KeyType, OrderIndex, Table};
 pub use codec::Codec;
-pub use connect::{Client, Session, connect};
+pub use connect::{Client, Session, connect, until_it_answers};
 pub use copy_in::CopyWriter;
 pub use copy_out::{Row, copy_out};
 pub use page::{PAGE_PATIENCE, PageStart, begin_page, fingerprint};

@@ -100,39 +100,37 @@ pub async fn server_identity(client: &Client) -> Result<Option<ServerIdentity>> 
     Ok(identity)
 }
 
-/// Inserts rows given as text and returns, for each, the text of the column `returning`.
-/// All rows go in one transaction: either every one is there or none.
+/// Inserts rows given as text and hands over, for each, the text of the column `returning`. Holds as many rows as one
+/// statement takes. The caller begins a transaction where all rows are to be there or none.
 pub async fn insert_text_rows(
-    client: &mut Client,
+    client: &Client,
     table: &Table,
     columns: &[&str],
-    rows: &[Vec<Option<String>>],
+    rows: impl Iterator<Item = Vec<Option<String>>>,
     returning: &str,
-) -> Result<Vec<String>> {
+    mut each: impl FnMut(&str) -> Result<()>,
+) -> Result<()> {
     let doing = format!("cannot insert into {table}");
     let mut types = Vec::with_capacity(columns.len());
     for name in columns {
         types.push(table.require_column(name, "the insertion")?.declared.as_str());
     }
     table.require_column(returning, "the insertion")?;
-    if let Some(row) = rows.iter().find(|row| row.len() != columns.len()) {
-        return Err(Error::bug(format!("{} values for {} columns of {table}", row.len(), columns.len())));
-    }
-    let peer = client.peer.clone();
-    let failed =
-        |error: tokio_postgres::Error| super::error::statement_error(&format!("{doing} at {}", peer.address()), error);
-    let transaction = client.inner.transaction().await.map_err(failed)?;
-    let mut returned = Vec::with_capacity(rows.len());
-    for chunk in rows.chunks((MAX_PARAMETERS / columns.len().max(1)).max(1)) {
+    let failed = |error: tokio_postgres::Error| client.failed(&doing, error);
+    let mut rows = rows.peekable();
+    while rows.peek().is_some() {
+        let chunk: Vec<_> = rows.by_ref().take((MAX_PARAMETERS / columns.len().max(1)).max(1)).collect();
+        if let Some(row) = chunk.iter().find(|row| row.len() != columns.len()) {
+            return Err(Error::bug(format!("{} values for {} columns of {table}", row.len(), columns.len())));
+        }
         let sql = insert_statement(table, columns, &types, chunk.len(), returning);
         let parameters: Vec<&(dyn ToSql + Sync)> =
             chunk.iter().flatten().map(|value| value as &(dyn ToSql + Sync)).collect();
-        for row in transaction.query(&sql, &parameters).await.map_err(failed)? {
-            returned.push(row.try_get(0).map_err(failed)?);
+        for row in client.inner.query(&sql, &parameters).await.map_err(failed)? {
+            each(row.try_get(0).map_err(failed)?)?;
         }
     }
-    transaction.commit().await.map_err(failed)?;
-    Ok(returned)
+    Ok(())
 }
 
 fn insert_statement(table: &Table, columns: &[&str], types: &[&str], rows: usize, returning: &str) -> String {

@@ -19,7 +19,7 @@ mod totals;
 pub use check::{
     KafkaConsumerCheck, KafkaProducerCheck, PostgresCheck, check_kafka_consumer, check_kafka_producer, check_postgres,
 };
-pub use insert::{InsertOptions, InsertReport, insert_test_orders};
+pub use insert::{InsertOptions, InsertReport, NAMED_IDS, insert_test_orders};
 pub use peek::{PeekFrom, PeekedMessage, peek_table, peek_topic};
 pub use quickstart::{Finding, Outcome, quickstart};
 pub use rows::{LakeRows, read_rows};
@@ -27,33 +27,16 @@ pub use samples::create_parquet_sample;
 pub use topics::{TopicDetails, topics_create, topics_describe, topics_list};
 pub use totals::{TotalsOptions, TotalsTable, totals_table};
 
-use std::time::Duration;
-
 use crate::broker::kafka::KafkaCluster;
-use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::error::Result;
 use crate::postgres::{self, Client, Session};
 
-/// Asked again this soon while the database is away: a person waits for the answer.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
-
 /// Connects, waiting up to `retry.start_timeout_sec` for a database that is away.
 async fn connect_postgres(settings: &Settings, application: &str, session: Session) -> Result<Client> {
     let configured = settings.require_postgres()?;
-    let begun = SystemClock.instant();
-    loop {
-        match postgres::connect(configured, settings.allow_plaintext, application, session).await {
-            Err(error)
-                if error.is_retriable()
-                    && SystemClock.instant().duration_since(begun) + RETRY_PAUSE < settings.retry.start_timeout =>
-            {
-                tracing::debug!(target: "foodstream::tools", error = %error.report(), "connecting again");
-                tokio::time::sleep(RETRY_PAUSE).await;
-            }
-            result => return result,
-        }
-    }
+    let connect = || postgres::connect(configured, settings.allow_plaintext, application, session);
+    postgres::until_it_answers(settings.retry.start_timeout, connect).await
 }
 
 /// Connects, waiting up to `retry.start_timeout_sec` until a broker answers.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use super::canon::{Form, Forms, form_of};
 use super::checks::{self, Outlook, Places};
@@ -16,14 +15,12 @@ use super::reconcile::{Reconciler, Scope, Suspect};
 use super::report::{Check, Report, Section, Status};
 use crate::broker::Cluster;
 use crate::broker::kafka::KafkaCluster;
-use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Cursor, DataType, Schema};
+use crate::postgres::until_it_answers;
 use crate::publish::state_file;
 
-/// Asked again this soon while a service is away: a person waits for the answer.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// The file that commands take by themselves; it need not be named in the next one.
 const DEFAULT_CONFIG: &str = "configs/orders_stream.yml";
 
@@ -82,23 +79,6 @@ struct Run<'a> {
     waiting_complete: bool,
 }
 
-/// Opens the table, waiting up to `retry.start_timeout_sec` for a database that is away.
-async fn open_source(settings: &Settings) -> Result<Source> {
-    let begun = SystemClock.instant();
-    loop {
-        match Source::open(settings).await {
-            Err(error)
-                if error.is_retriable()
-                    && SystemClock.instant().duration_since(begun) + RETRY_PAUSE < settings.retry.start_timeout =>
-            {
-                tracing::debug!(target: "foodstream::verify", error = %error.report(), "connecting again");
-                tokio::time::sleep(RETRY_PAUSE).await;
-            }
-            result => return result,
-        }
-    }
-}
-
 /// Runs a blocking question on a thread made for such.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
@@ -127,7 +107,7 @@ impl<'a> Run<'a> {
             Ok(state) => (state.flatten(), None),
             Err(error) => (None, Some(error.report())),
         };
-        let source = open_source(settings).await?;
+        let source = until_it_answers(settings.retry.start_timeout, || Source::open(settings)).await?;
         let (brokers, topic) = (kafka.brokers.clone(), kafka.topic.clone());
         let patience = settings.retry.start_timeout;
         let cluster = blocking(move || {
@@ -203,7 +183,7 @@ impl<'a> Run<'a> {
     fn start(&self) -> Result<Option<Cursor>> {
         match &self.cursor.last {
             Some(record) => record.start_cursor().map(Some),
-            None => Ok(Some(Cursor { timestamp_us: self.settings.cdc.default_start_timestamp_us, key: None })),
+            None => Ok(Some(Cursor::just_before(self.settings.cdc.default_start_timestamp_us))),
         }
     }
 

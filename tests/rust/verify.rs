@@ -314,7 +314,8 @@ async fn beside_living_producer_and_consumer_nothing_is_ever_called_a_fault() {
     });
     let (settings, writing) = (stage.settings.clone(), stop.clone());
     let inserting = tokio::spawn(async move {
-        let load = InsertOptions { count: 1_000_000, rate: Some(2_000.0), invalid_share: 0.05, seed: Some(1) };
+        let load =
+            InsertOptions { count: 1_000_000, rate: Some(2_000.0), invalid_share: 0.05, ..InsertOptions::default() };
         insert_test_orders(&settings, &load, async move { writing.requested().await }).await
     });
     for round in 0..12 {
@@ -362,6 +363,62 @@ async fn a_load_by_copy_names_every_key_and_a_load_at_a_rate_keeps_it() {
     let slow = insert(&stage, InsertOptions { count: 30, rate: Some(100.0), ..InsertOptions::default() }).await;
     assert_eq!(slow.ids.len(), 30);
     assert!(begun.elapsed() >= Duration::from_millis(280), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_takes_a_load_back_whole_also_while_it_waits() {
+    for count in [5, 20_000] {
+        let stage = Stage::orders().await;
+        // The load can begin, and its rows wait for this lock.
+        stage.run("BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE").await;
+        let (settings, stop) = (stage.settings.clone(), Stop::new());
+        let stopped = stop.clone();
+        let load = InsertOptions { count, ..InsertOptions::default() };
+        let inserting = tokio::spawn(async move { insert_test_orders(&settings, &load, stopped.requested()).await });
+        let waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted \
+                       AND datname = current_database()";
+        let waits = async || stage.sql.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0);
+        let begun = tokio::time::Instant::now();
+        while waits().await == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(8), "the load does not wait for the lock");
+            tokio::task::yield_now().await;
+        }
+        stop.request();
+        let stopped = tokio::time::timeout(Duration::from_secs(2), inserting).await.expect("ends at once").unwrap();
+        assert_eq!(stopped.unwrap_err().exit_code(), 0);
+        stage.run("COMMIT").await;
+        while waits().await > 0 {
+            tokio::task::yield_now().await;
+        }
+        let rows = stage.sql.query_one("SELECT count(*) FROM orders", &[]).await.unwrap().get::<_, i64>(0);
+        assert_eq!(rows, 10);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_keeps_no_more_ids_than_are_wanted() {
+    let stage = Stage::orders().await;
+    for (count, last) in [(12_000, 12_010), (30, 12_040)] {
+        let loaded = insert(&stage, InsertOptions { count, most_ids: 3, ..InsertOptions::default() }).await;
+        assert_eq!((loaded.inserted, loaded.ids.len(), loaded.last), (count, 3, Some(Key::Int(last))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_the_configured_start_itself_belongs_to_the_pipeline_before_and_after_its_first_run() {
+    let mut stage = Stage::orders().await;
+    stage.settings.cdc.default_start_timestamp_us = NOON;
+    stage.run("UPDATE orders SET created_at = '2025-11-18 12:00:00' WHERE order_id = 1").await;
+    stage.run("UPDATE orders SET created_at = '2025-11-18 11:59:59.999999' WHERE order_id = 2").await;
+    stage.run("DELETE FROM orders WHERE order_id > 2").await;
+    let report = stage.verify().await;
+    assert_eq!((report.facts.rows_before_start, report.facts.not_yet_published), (1, 1), "{}", report.render(false));
+    let start = report.facts.start.clone();
+    stage.produce().await;
+    stage.consume().await;
+    let report = stage.verify().await;
+    assert_eq!((report.facts.rows_before_start, report.facts.held_in_lake), (1, 1), "{}", report.render(false));
+    assert_eq!(report.facts.start, start);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,15 +11,21 @@ use crate::error::Kind;
 /// A log of `commits` empty commits after the founding one, written without syncs. Partition 0 ends at `commits`.
 fn long_log(place: &Place, commits: u64) {
     drop(place.founded());
+    lengthen(place, commits);
+}
+
+/// Empty commits up to number `last`, each one offset of partition 0.
+fn lengthen(place: &Place, last: u64) {
     let log = Log::find(&place.options.checkpoint).unwrap().unwrap();
-    let mut state = log.first().unwrap();
-    for number in 1..=commits {
+    let mut state = log.load().unwrap().unwrap();
+    for number in state.head.number + 1..=last {
         let mut next = state.last.clone();
-        let from = number as i64 - 1;
+        let from = state.head.positions[&0];
         next.number = number;
         next.previous = Some(state.head.hash.clone());
         next.founding = None;
         next.ranges = vec![OffsetRange { partition: 0, from, to: from + 1 }];
+        (next.files, next.quarantine, next.counts, next.totals) = Default::default();
         let bytes = record::seal(&next).unwrap();
         let path = log.record_path(number);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -167,4 +173,72 @@ fn a_sleeper_cannot_found_a_second_history_in_a_folder_that_was_dropped() {
     std::fs::rename(place.path("checkpoint/commits/0000000000000000"), place.path("dropped")).unwrap();
     assert!(sleeper.commit(&staged, &head).is_err());
     assert!(!place.path("checkpoint/commits/0000000000000000").exists());
+}
+
+#[test]
+fn a_log_that_lost_its_newest_records_is_refused_as_their_rows_would_come_twice() {
+    for lost in [&[3][..], &[2, 3], &[1, 2, 3]] {
+        let place = three_commits();
+        let kept: Vec<_> = lost.iter().map(|&number| std::fs::read(place.record(number)).unwrap()).collect();
+        lost.iter().for_each(|&number| std::fs::remove_file(place.record(number)).unwrap());
+        let error = place.refused();
+        assert_eq!(error.kind(), Kind::Lake);
+        let text = error.to_string();
+        let last = lost[0] - 1;
+        assert!(text.contains(&format!("records after {last} are gone")), "{text}");
+        assert!(text.contains(&format!("ends at {} of that partition", last * 10)), "{text}");
+        assert!(text.contains("foodstream lake rebuild-log"), "{text}");
+        // Nothing was changed: with its records the log is whole again.
+        lost.iter().zip(&kept).for_each(|(&number, bytes)| std::fs::write(place.record(number), bytes).unwrap());
+        assert_eq!(place.open().head().unwrap().unwrap().number, 3);
+        assert!(place.report().is_sound());
+    }
+}
+
+#[test]
+fn a_lost_record_shows_in_its_rejects_alone_and_in_a_partition_that_the_log_does_not_know() {
+    let only_rejects = |partition, from| MicroBatch {
+        ranges: vec![OffsetRange { partition, from, to: from + 3 }],
+        rejected: vec![rejects(3)],
+        counts: Counts { input: 3, accepted: 0, rejected: 3 },
+        ..MicroBatch::default()
+    };
+    // The new partition's offsets are lower than any position of the others.
+    for (lost, words) in [(only_rejects(0, 30), "ends at 30 of"), (batch(2, 0, 10), "does not know that partition")] {
+        let place = three_commits();
+        commit(&mut place.open(), &lost);
+        drop(place.open());
+        std::fs::remove_file(place.record(4)).unwrap();
+        let text = place.refused().to_string();
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[test]
+fn behind_a_snapshot_a_lost_end_shows_too_and_a_whole_log_is_opened_without_its_old_records() {
+    let place = Place::new();
+    commit(&mut place.founded().0, &batch(0, 0, 10));
+    lengthen(&place, SNAPSHOT_EVERY);
+    // Folds the log.
+    let mut lake = place.open();
+    let end = SNAPSHOT_EVERY as i64 + 9;
+    commit(&mut lake, &batch(0, end, end + 10));
+    drop(lake);
+    // Between the snapshot and the files of record 1.
+    flip(&place.record(5), 60);
+    drop(place.open());
+    flip(&place.record(5), 60);
+    std::fs::remove_file(place.record(SNAPSHOT_EVERY + 1)).unwrap();
+    let text = place.refused().to_string();
+    assert!(text.contains(&format!("records after {SNAPSHOT_EVERY} are gone")), "{text}");
+}
+
+#[test]
+fn a_stray_copy_of_a_committed_file_does_not_stop_a_consumer() {
+    let place = three_commits();
+    let name = LakeReader::open(&place.path("lake"), None).unwrap().files()[0].name.clone();
+    let copy = name.replace("-0.parquet", "-77.parquet");
+    std::fs::copy(place.path("lake").join(&name), place.path("lake").join(&copy)).unwrap();
+    assert_eq!(place.open().head().unwrap().unwrap().number, 3);
+    assert_eq!(place.report().orphans, [place.path("lake").join(&copy)]);
 }

@@ -147,3 +147,42 @@ fn what_cannot_be_one_history_is_refused() {
     assert!(rebuild(&empty).unwrap_err().to_string().contains("no files to rebuild"));
     rebuild(&place).unwrap();
 }
+
+/// Partition 1 begins at 50 and brings no file; partition 0 begins at 3, of which five offsets had none.
+fn begun_at_offsets() -> Place {
+    let place = Place::new();
+    let mut lake = place.open();
+    lake.found("orders", "topic-id", &starts(&[3, 50])).unwrap();
+    let passed = [(0, 3, 8), (1, 50, 57)].map(|(partition, from, to)| OffsetRange { partition, from, to });
+    commit(&mut lake, &MicroBatch { ranges: passed.to_vec(), ..MicroBatch::default() });
+    commit(&mut lake, &batch(0, 8, 108));
+    place
+}
+
+#[test]
+fn a_partition_without_a_file_begins_where_the_old_log_began_it() {
+    let place = begun_at_offsets();
+    flip(&place.record(2), 50);
+    let report = rebuild(&place).unwrap();
+    assert_eq!(place.open().head().unwrap().unwrap().positions, [(0, 108), (1, 50)].into());
+    assert_eq!(report.gaps, [Gap { partition: 0, from: 3, to: 8 }]);
+    assert!(report.starts_known && report.forgotten.is_empty());
+}
+
+#[test]
+fn without_the_old_logs_first_record_the_partitions_whose_starts_are_lost_are_named() {
+    let place = begun_at_offsets();
+    flip(&place.record(0), 50);
+    let report = rebuild(&place).unwrap();
+    assert_eq!((report.starts_known, report.forgotten), (false, vec![1]));
+    assert_eq!(place.open().head().unwrap().unwrap().positions, [(0, 108)].into());
+}
+
+#[test]
+fn a_log_of_another_lake_tells_no_starts() {
+    let (place, other) = (begun_at_offsets(), begun_at_offsets());
+    fs::remove_dir_all(place.path("checkpoint/commits")).unwrap();
+    fs::rename(other.path("checkpoint/commits"), place.path("checkpoint/commits")).unwrap();
+    let report = rebuild(&place).unwrap();
+    assert_eq!((report.starts_known, report.forgotten), (false, vec![]));
+}

@@ -321,6 +321,9 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             Ok(step) => step,
             Err(error) => return self.after_read_error(error),
         };
+        if self.reader.is_answered() {
+            self.backoff.reset();
+        }
         match step {
             Step::Assigned(partitions) => {
                 self.drop_open();
@@ -332,10 +335,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
                 self.reader.release()
             }
             Step::Read if self.chunk.is_empty() => Ok(()),
-            Step::Read => {
-                self.backoff.reset();
-                self.validate_chunk()
-            }
+            Step::Read => self.validate_chunk(),
         }
     }
 

@@ -132,13 +132,15 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         }
         let stop = self.stop.clone();
         let backoff = Backoff::new(&self.options.retry, self.bounded);
-        let (topic, bounds) =
-            until_ok(backoff, &stop, || Ok((self.describe_topic()?, self.cluster.bounds(&self.options.topic.name)?)))?;
-        same_topic(&topic, &self.head)?;
+        let bounds = until_ok(backoff, &stop, || {
+            // Compared first: in another topic of the name the partition may never appear.
+            same_topic(&self.describe_topic()?, &self.head)?;
+            self.bounds_of(partitions)
+        })?;
         let mut positions = Vec::with_capacity(partitions.len());
         let mut lost = Vec::new();
-        for &partition in partitions {
-            let Some(bound) = bounds.iter().find(|bound| bound.partition == partition) else { continue };
+        for bound in &bounds {
+            let partition = bound.partition;
             let committed = self.head.positions.get(&partition).copied().unwrap_or(bound.earliest);
             let offset = self.within(bound, committed)?;
             if offset != committed {
@@ -156,6 +158,21 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             self.open.lost.push(range);
         }
         Ok(())
+    }
+
+    /// The bounds of these partitions, in their order. The group may give out a new partition before every broker
+    /// knows it, and one that is left out here would not be read until the group moves again.
+    fn bounds_of(&mut self, partitions: &[i32]) -> Result<Vec<Bounds>> {
+        let topic = &self.options.topic.name;
+        let bounds = self.cluster.bounds(topic)?;
+        let find = |&partition: &i32| {
+            bounds.iter().find(|bound| bound.partition == partition).copied().ok_or_else(|| {
+                let message =
+                    format!("kafka does not know the bounds of {topic}/{partition} yet, which the group gave us");
+                Error::new(Kind::Broker, message).retriable()
+            })
+        };
+        partitions.iter().map(find).collect()
     }
 
     /// The committed position, or what is left of the partition where the configuration accepts the loss.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::broker::{Cluster, GroupConsumer};
+use crate::broker::{self, Cluster, GroupConsumer};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::retry::{Backoff, until_ok};
 
@@ -46,7 +46,12 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
                 positions::refuse_truncated(&self.options.topic.name, bound, position)?;
             }
         }
-        Ok(Some(ends.into_iter().map(|bound| (bound.partition, bound.end)).collect()))
+        // A partition that came later and whose messages have all expired: reading it from its earliest message moves no
+        // position, so the log would never know of it.
+        let nothing_to_read =
+            |bound: &broker::Bounds| bound.earliest == bound.end && !self.head.positions.contains_key(&bound.partition);
+        let wanted = ends.into_iter().filter(|bound| !nothing_to_read(bound));
+        Ok(Some(wanted.map(|bound| (bound.partition, bound.end)).collect()))
     }
 
     /// Every assigned partition was read up to its target.
@@ -72,9 +77,10 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             watch.looked = now;
             self.look_at_log()?;
         }
-        let Some((&partition, &target)) = targets.iter().find(|&(partition, &target)| {
-            target > 0 && self.head.positions.get(partition).is_none_or(|&position| position < target)
-        }) else {
+        let Some((&partition, &target)) = targets
+            .iter()
+            .find(|&(partition, &target)| self.head.positions.get(partition).is_none_or(|&position| position < target))
+        else {
             return Ok(true);
         };
         let covered = self.covered(targets);

@@ -7,8 +7,9 @@
 //! ```
 //! While one page is put into the send queue the next is read. Under backlog pages follow each other without a
 //! pause and share a transaction, bounded by rows and age, so that throughput does not depend on
-//! `cdc.batch_limit`. Below: `capture`, `publish`.
+//! `cdc.batch_limit`; a page is bounded by its bytes as well. Below: `capture`, `publish`.
 
+mod limit;
 mod report;
 mod sender;
 
@@ -28,6 +29,7 @@ use crate::publish::{CommitInfo, Start};
 use super::progress::{Published, Reports};
 use super::retry::Backoff;
 use super::shutdown::Stop;
+use limit::PageLimit;
 use report::Lines;
 use sender::Receipt;
 pub use sender::Sender;
@@ -46,6 +48,8 @@ pub struct Options {
     pub batch_limit: u32,
     pub transaction_max_rows: u32,
     pub transaction_max: Duration,
+    /// Of a page, as far as the rows before it tell.
+    pub page_max_bytes: u64,
     pub retry: config::Retry,
     /// How long `--once` waits for the horizon.
     pub once_wait: Duration,
@@ -86,6 +90,7 @@ pub struct Replicate<S> {
     /// Rows on their way into the send queue while the next page is read.
     sending: Option<Receipt>,
     spare: Vec<ChangeBatch>,
+    limit: PageLimit,
     backoff: Backoff,
     /// Rows of the whole pipeline up to the last position known: tells what an unclear commit was.
     rows_published: u64,
@@ -126,6 +131,7 @@ impl<S: BoundedSource> Replicate<S> {
             sender,
             backoff: Backoff::new(&options.retry, false),
             lines,
+            limit: PageLimit::new(options.batch_limit, options.transaction_max_rows, options.page_max_bytes),
             options,
             stop,
             clock,
@@ -175,7 +181,7 @@ impl<S: BoundedSource> Replicate<S> {
 
     async fn poll_once(&mut self) -> Result<()> {
         self.find_the_way().await?;
-        if self.page_or_recover(self.options.batch_limit).await?.is_some() {
+        if self.page_or_recover(self.limit.rows_of_poll()).await?.is_some() {
             self.commit_or_recover().await?;
         }
         Ok(())
@@ -206,7 +212,6 @@ impl<S: BoundedSource> Replicate<S> {
         self.lines.started(self.options.poll_interval);
         let goal = if bounds.once { Some(self.server_clock().await?) } else { None };
         let first_row = self.done.rows;
-        let mut limit = self.options.batch_limit;
         // A backlog may take longer than the patience for a horizon that stands still.
         let mut still_since = begun;
         loop {
@@ -223,13 +228,12 @@ impl<S: BoundedSource> Replicate<S> {
                 }
                 continue;
             }
+            let limit = self.limit.rows();
             let capped = self.room().min(u64::from(limit)).min(left.unwrap_or(u64::MAX));
             let Some(page) = self.page_or_recover(u32::try_from(capped).unwrap_or(limit)).await? else { continue };
             if page.rows > 0 {
                 still_since = self.clock.instant();
             }
-            // A backlog is read in larger pages: a transaction's worth instead of a poll's.
-            limit = if page.full { self.options.transaction_max_rows.max(limit) } else { self.options.batch_limit };
             if (!page.full || self.transaction_is_due()) && !self.commit_or_recover().await? {
                 continue;
             }
@@ -304,6 +308,11 @@ impl<S: BoundedSource> Replicate<S> {
         self.done.polls += 1;
         self.lines.poll(self.done.polls, self.read_to);
         let result = self.read_page(limit, &mut batch).await;
+        match &result {
+            Ok(page) => self.limit.succeeded(page.rows, batch.byte_len(), page.full),
+            Err(Failure::Source(error)) if error.is_retriable() => self.limit.failed(limit),
+            Err(_) => {}
+        }
         // Rows read before a failure are read again: their position was never handed on.
         let page = match result {
             Ok(page) if page.rows > 0 => page,

@@ -155,7 +155,7 @@ async fn generated_rows_go_in_by_copy_and_come_out_by_copy() {
     )
     .await;
     let postgres = db.options("orders").postgres;
-    let mut client = connect(&postgres, false, "test", Session::Write).await.unwrap();
+    let client = connect(&postgres, false, "test", Session::Write).await.unwrap();
     let table = Table::describe(&client, "orders").await.unwrap();
     let columns = ["customer_name", "amount", "small", "created_at"];
     let mut writer = CopyWriter::start(&client, &table, &columns).await.unwrap();
@@ -176,10 +176,15 @@ async fn generated_rows_go_in_by_copy_and_come_out_by_copy() {
         vec![Some("O'Neil \"x\"".to_owned()), Some("12.30".to_owned()), None, Some("2025-11-18 12:00:00".to_owned())],
         vec![None, None, Some("5".to_owned()), None],
     ];
-    let ids = insert_text_rows(&mut client, &table, &columns, &inserted, "order_id").await.unwrap();
-    assert_eq!(ids, ["20001", "20002"]);
+    let mut ids = Vec::new();
+    let mut note = |id: &str| {
+        ids.push(id.to_owned());
+        Ok(())
+    };
+    insert_text_rows(&client, &table, &columns, inserted.into_iter(), "order_id", &mut note).await.unwrap();
     let bad = vec![vec![None, Some("1e99".to_owned()), None, None]];
-    assert!(insert_text_rows(&mut client, &table, &columns, &bad, "order_id").await.is_err());
+    assert!(insert_text_rows(&client, &table, &columns, bad.into_iter(), "order_id", &mut note).await.is_err());
+    assert_eq!(ids, ["20001", "20002"]);
     let total = query_text(&client, "SELECT count(*), max(order_id) FROM orders", "test").await.unwrap();
     assert_eq!(total.scalar(), Some("20002"));
 

@@ -159,3 +159,19 @@ fn a_stop_ends_a_bounded_run_without_an_error() {
     assert_eq!(bench.lake.ids(), [1, 2]);
     assert_eq!(ingest.run(AVAILABLE_NOW).unwrap().batches, 0, "and none that begins after it");
 }
+
+#[test]
+fn a_partition_that_came_later_and_expired_whole_is_not_waited_for() {
+    let bench = Bench::new(1);
+    bench.append(0, 1..=2);
+    bench.ingest_all();
+    bench.broker.add_partitions(TOPIC, 2).unwrap();
+    bench.append(1, 3..=9);
+    bench.broker.delete_records(TOPIC, 1, 7).unwrap();
+    bench.append(0, 10..=10);
+    let done = bench.ingest_all();
+    assert_eq!((done.counts.input, bench.lake.ids()), (1, vec![1, 2, 10]));
+    bench.append(1, 11..=12);
+    bench.ingest_all();
+    assert_eq!((bench.lake.ids(), bench.positions()), (vec![1, 2, 10, 11, 12], vec![3, 9]));
+}

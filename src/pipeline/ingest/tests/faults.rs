@@ -234,3 +234,32 @@ fn a_missing_topic_is_made_with_the_configured_partitions() {
     assert_eq!(bench.broker.cluster().describe(TOPIC).unwrap().unwrap().partitions, 4);
     assert_eq!(bench.positions(), [0, 0, 0, 0]);
 }
+
+#[test]
+fn a_failure_is_forgotten_once_the_broker_answers_though_no_message_comes() {
+    let mut bench = Bench::new(1);
+    // Shorter than the pause after a failure: a second one would come too late if the first still counted.
+    bench.options.retry.start_timeout = Duration::from_millis(50);
+    bench.append(0, 1..=3);
+    let (broker, mut polls) = (bench.broker.clone(), 0);
+    let mut ingest = bench.open(move |_| {
+        polls += 1;
+        broker.set_reachable(!matches!(polls, 20 | 30 | 40));
+    });
+    let done = ingest.run(Bounds { timeout: Some(Duration::from_secs(60)), ..FOREVER }).unwrap();
+    assert_eq!(done.counts.input, 3);
+}
+
+#[test]
+fn a_broker_that_stays_away_from_an_idle_topic_is_given_up_on() {
+    let mut bench = Bench::new(1);
+    bench.options.retry.start_timeout = Duration::from_millis(50);
+    bench.append(0, 1..=3);
+    let (broker, mut polls) = (bench.broker.clone(), 0);
+    let mut ingest = bench.open(move |_| {
+        polls += 1;
+        broker.set_reachable(polls < 20);
+    });
+    let error = ingest.run(Bounds { timeout: Some(Duration::from_secs(60)), ..FOREVER }).unwrap_err();
+    assert_eq!(error.exit_code(), 75);
+}

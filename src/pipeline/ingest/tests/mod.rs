@@ -150,6 +150,15 @@ impl Bench {
     }
 
     fn try_open_as(&self, consumer: MemoryConsumer, script: impl FnMut(&Poll) + Send + 'static) -> Result<TestIngest> {
+        self.try_open_with(consumer, self.broker.cluster(), script)
+    }
+
+    fn try_open_with<K: Cluster>(
+        &self,
+        consumer: MemoryConsumer,
+        cluster: K,
+        script: impl FnMut(&Poll) + Send + 'static,
+    ) -> Result<Ingest<Driven, K>> {
         let busy = Busy::default();
         let consumer = Driven {
             busy: Arc::clone(&busy),
@@ -163,7 +172,7 @@ impl Bench {
         };
         let (clock, lake) = (self.clock.clone(), self.lake.clone());
         let (validator, totals) = (validator(&self.validation), totals());
-        let parts = Parts { consumer, cluster: self.broker.cluster(), lake, validator, totals, clock };
+        let parts = Parts { consumer, cluster, lake, validator, totals, clock };
         let ingest = Ingest::open(parts, self.options.clone(), true, self.stop.clone())?;
         busy.get_or_init(|| ingest.writer.busy());
         Ok(ingest)

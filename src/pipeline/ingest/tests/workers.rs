@@ -1,6 +1,7 @@
 //! Several workers over one log, rebalances, and batches in a caller's hands (L6, C5's ground).
 
 use super::*;
+use crate::broker::{self, TopicDescription};
 use crate::clock::SystemClock;
 
 #[test]
@@ -190,4 +191,60 @@ fn a_batch_that_another_worker_overtook_is_not_committed() {
     assert_eq!(batch.ranges, [range(0, 3, 4)]);
     assert!(ingest.commit(batch).unwrap());
     assert_eq!(bench.lake.ids(), [4]);
+}
+
+/// A cluster that tells of the newest partition only from the second question on.
+struct Lagging(MemoryCluster, u32);
+
+impl Cluster for Lagging {
+    fn describe(&mut self, topic: &str) -> Result<Option<TopicDescription>> {
+        self.0.describe(topic)
+    }
+
+    fn ensure_topic(&mut self, spec: &TopicSpec) -> Result<TopicDescription> {
+        self.0.ensure_topic(spec)
+    }
+
+    fn topic_config(&mut self, topic: &str) -> Result<BTreeMap<String, String>> {
+        self.0.topic_config(topic)
+    }
+
+    fn bounds(&mut self, topic: &str) -> Result<Vec<broker::Bounds>> {
+        let mut bounds = self.0.bounds(topic)?;
+        self.1 += 1;
+        if self.1 == 1 {
+            bounds.pop();
+        }
+        Ok(bounds)
+    }
+
+    fn offsets_at(&mut self, topic: &str, timestamp_ms: i64) -> Result<Vec<PartitionOffset>> {
+        self.0.offsets_at(topic, timestamp_ms)
+    }
+
+    fn read_committed(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+        until: i64,
+        timeout: Duration,
+        each: &mut dyn FnMut(crate::model::Message<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.0.read_committed(topic, partition, from, until, timeout, each)
+    }
+}
+
+#[test]
+fn an_assigned_partition_whose_bounds_are_not_known_yet_is_asked_for_again() {
+    let mut bench = Bench::new(1);
+    bench.options.retry.start_timeout = PATIENCE;
+    bench.append(0, 1..=2);
+    bench.ingest_all();
+    bench.broker.add_partitions(TOPIC, 2).unwrap();
+    bench.append(1, 3..=4);
+    let cluster = Lagging(bench.broker.cluster(), 0);
+    let mut ingest = bench.try_open_with(bench.broker.consumer(GROUP, TOPIC), cluster, |_| {}).unwrap();
+    ingest.run(Bounds { timeout: Some(Duration::from_secs(20)), ..FOREVER }).unwrap();
+    assert_eq!(bench.lake.ids(), [1, 2, 3, 4]);
 }

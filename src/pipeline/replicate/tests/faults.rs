@@ -199,3 +199,19 @@ async fn after_an_error_the_next_call_reads_the_position_back() {
     assert_eq!(bench.published(), all(205));
     assert_eq!(replicate.progress().rows, 205);
 }
+
+#[tokio::test]
+async fn a_page_that_is_too_much_for_the_server_is_asked_for_in_smaller_ones() {
+    let bench = Bench::new(505);
+    let (table, server) = (bench.table.clone(), bench.server.clone());
+    // A statement's time-out, after more than seven rows.
+    let mut replicate = bench.open(move |_| {
+        if server.lock().unwrap().limits.last().is_some_and(|&limit| limit > 7) {
+            table.fail_next(7, away());
+        }
+    });
+    assert_eq!(replicate.run(ONCE).await.unwrap().rows, 505);
+    assert_eq!(bench.published(), all(505));
+    let limits = bench.limits();
+    assert_eq!(limits[..4], [10, 5, 10, 5], "{limits:?}");
+}

@@ -111,6 +111,7 @@ impl Bench {
             batch_limit: 10,
             transaction_max_rows: 100,
             transaction_max: PATIENCE,
+            page_max_bytes: 1 << 20,
             retry: config::Retry { start_timeout: PATIENCE, max_backoff: Duration::from_millis(1) },
             once_wait: PATIENCE,
             run_id: "run".to_owned(),

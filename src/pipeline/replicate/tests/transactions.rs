@@ -163,3 +163,19 @@ async fn the_next_page_is_read_while_one_is_sent() {
     replicate.run(ONCE).await.unwrap();
     assert_eq!(bench.published(), all(25));
 }
+
+#[tokio::test]
+async fn pages_of_wide_rows_are_bounded_by_their_bytes() {
+    let mut bench = Bench::new(0);
+    bench.options.page_max_bytes = 20_000;
+    for id in 1..=500 {
+        bench.table.insert(TEN + id, Key::Int(id), format!("{id:>1000}"));
+    }
+    let mut replicate = bench.open(|_| {});
+    assert_eq!(replicate.run(ONCE).await.unwrap().rows, 500);
+    let limits = bench.limits();
+    assert_eq!(limits[0], 10, "a poll's page, as nothing is known of the rows");
+    // Keys of one to three digits make a row a little longer than its value.
+    assert!(limits[1..].iter().all(|&limit| limit < 20), "{limits:?}");
+    assert!(limits.contains(&19), "{limits:?}");
+}
