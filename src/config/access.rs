@@ -67,6 +67,7 @@ impl Settings {
         for note in self.notes() {
             match note.level {
                 NoteLevel::NoEffect => tracing::debug!(target: "foodstream::config", "{}", note.text),
+                NoteLevel::Info => tracing::info!(target: "foodstream::config", "{}", note.text),
                 NoteLevel::Warning => tracing::warn!(target: "foodstream::config", "{}", note.text),
             }
         }

@@ -267,5 +267,5 @@ fn both_maps(left: &Node, right: &Node) -> bool {
 
 /// Whether both come from the same layer, so that neither outranks the other.
 fn is_new(other: &Entry, entry: &Entry) -> bool {
-    std::mem::discriminant(&other.key_origin) == std::mem::discriminant(&entry.key_origin)
+    other.key_origin.rank() == entry.key_origin.rank()
 }

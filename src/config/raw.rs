@@ -138,7 +138,8 @@ pub(super) struct RawSpark {
     pub master: Option<String>,
     /// Without effect.
     pub output_mode: Option<String>,
-    /// `10 seconds`, `500 milliseconds`, `1 minute`: the trigger, in place of consumer.trigger_interval_ms.
+    /// `10 seconds`, `500 milliseconds`, `1 minute`: the trigger, in place of consumer.trigger_interval_ms; of both, the
+    /// one of the later source counts.
     pub trigger_processing_time: Option<String>,
 }
 

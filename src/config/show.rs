@@ -82,8 +82,22 @@ impl Listing<'_> {
 
     /// `sources`: the keys that can have given the value, the nearest first.
     fn put_from(&mut self, key: &str, sources: &[&str], value: impl Into<String>) {
+        let origin = self.settings.provenance.origin(sources);
+        self.put_with(key, origin, value);
+    }
+
+    /// `rivals`: keys that answer the same, of which the uppermost counts; `fallback` where none of them is written.
+    fn put_upper(&mut self, key: &str, rivals: &[&str], fallback: &str, value: impl Into<String>) {
         let provenance = &self.settings.provenance;
-        let origin = match provenance.origin(sources) {
+        let keys: Vec<&str> = std::iter::once(key).chain(rivals.iter().copied()).collect();
+        let written = keys.iter().any(|key| provenance.origins.contains_key(*key));
+        let origin = if written { provenance.uppermost(&keys) } else { provenance.origin(&[fallback]) };
+        self.put_with(key, origin, value);
+    }
+
+    fn put_with(&mut self, key: &str, origin: Origin, value: impl Into<String>) {
+        let provenance = &self.settings.provenance;
+        let origin = match origin {
             Origin::Default => "default".to_owned(),
             Origin::File { line, .. } => match &provenance.source.file {
                 Some(file) => format!("{file}:{line}"),
@@ -188,9 +202,9 @@ impl Listing<'_> {
             StartingOffsets::TimestampMs(millis) => format!("timestamp:{millis}"),
             StartingOffsets::Explicit(partitions) => serde_json::json!(partitions).to_string(),
         };
-        let trigger = ["consumer.trigger_interval_ms", "streaming.batch_interval"];
         self.put("consumer.max_offsets_per_trigger", or_none(consumer.max_offsets_per_trigger));
-        self.put_from(trigger[0], &trigger, consumer.trigger_interval.as_millis().to_string());
+        let trigger = consumer.trigger_interval.as_millis().to_string();
+        self.put_upper("consumer.trigger_interval_ms", &["spark.trigger_processing_time"], "streaming.batch_interval", trigger);
         self.put("consumer.await_termination_timeout", consumer.await_termination_timeout.map_or("0".to_owned(), sec));
         self.put("consumer.max_batch_bytes", consumer.max_batch_bytes.to_string());
         self.put("consumer.starting_offsets", offsets);
