@@ -54,10 +54,18 @@ class FencedError(FoodstreamError):
 class Config:
     """A configuration that was read once and can be used many times.
 
-    ``overrides`` is laid over everything else: ``{"cdc": {"batch_limit": 500}}``. Raises ``ConfigError``.
+    ``preset`` says what lies below it, in place of its own key ``preset``: ``orders``, which is the default, or
+    ``purchases``, which ``EventProducer``, ``StreamingJob`` and ``DataValidator`` need. ``overrides`` is laid over
+    everything else: ``{"cdc": {"batch_limit": 500}}``. Raises ``ConfigError``.
     """
 
-    def __new__(cls, config: ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Self: ...
+    def __new__(
+        cls,
+        config: ConfigLike,
+        *,
+        preset: Literal["orders", "purchases"] | None = None,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> Self: ...
 
 @final
 class Progress:

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::names::topic_safe;
 use super::parse::plaintext_allowed;
+use super::preset::Preset;
 use super::problem::Problem;
 use super::provenance::{Note, NoteLevel};
 use super::settings::{Kafka, Lake, Postgres, Settings, SslMode};
@@ -20,6 +21,18 @@ impl Settings {
 
     pub fn require_lake(&self) -> Result<&Lake> {
         self.require("datalake", self.lake.as_ref())
+    }
+
+    /// That the settings lie over this preset, or need none since they name their own columns.
+    pub fn require_preset(&self, wanted: Preset) -> Result<()> {
+        if self.preset == wanted || self.schema.is_some() {
+            return Ok(());
+        }
+        let (is, wanted) = (self.preset.name(), wanted.name());
+        Err(Error::config(format!(
+            "this Config lies over the preset `{is}`, but this is of the {wanted} pipeline: make it with \
+             Config(…, preset=\"{wanted}\")"
+        )))
     }
 
     /// Folder of the commit log.

@@ -38,6 +38,7 @@ impl Settings {
 
     pub fn effective(&self) -> Vec<Effective> {
         let mut list = Listing { settings: self, entries: Vec::new() };
+        list.put("preset", self.preset.name());
         if let Some(postgres) = &self.postgres {
             list.postgres(postgres);
         }

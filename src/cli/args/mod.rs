@@ -95,6 +95,9 @@ pub struct Common {
     /// Configuration file
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub config: PathBuf,
+    /// What lies below the file, orders or purchases [default: as the file says, else orders]
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<crate::config::Preset>,
     /// Table, in place of the configured one
     #[arg(long, value_name = "[SCHEMA.]TABLE")]
     pub table: Option<String>,

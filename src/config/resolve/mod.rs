@@ -67,6 +67,7 @@ pub(super) fn settings(root: &Node, source: Arc<Source>) -> Checked<Settings> {
     let provenance = resolver.provenance;
     Ok(Settings {
         file,
+        preset: raw.preset.unwrap_or_default(),
         postgres,
         kafka,
         cdc,

@@ -6,6 +6,7 @@ mod bad_values;
 mod documents;
 mod kafka;
 mod layers;
+mod presets;
 mod rhythm;
 mod secrets;
 mod shipped;

@@ -9,7 +9,7 @@ const OTHER: &str = "memory: {budget_mb: 128}\n";
 const SPARKS: &str = "spark:\n  trigger_processing_time: 3 seconds\n";
 
 fn over_purchases(overrides: Overrides) -> Overrides {
-    Overrides { preset: Preset::Purchases, ..overrides }
+    Overrides { preset: Some(Preset::Purchases), ..overrides }
 }
 
 fn trigger_ms(yaml: &str, overrides: Overrides) -> u128 {
