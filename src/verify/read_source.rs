@@ -3,11 +3,14 @@
 //! `COPY (SELECT key::text, column::text …)` under fixed DateStyle and TimeZone: what is compared is PostgreSQL's own
 //! text, not our reading of its binary form. Memory does not grow with the table.
 
+use std::time::Duration;
+
 use chrono_tz::Tz;
 
 use super::canon::{Canon, Forms, local_micros, parse_moment};
 use super::ledger::KeyKind;
 use super::reconcile::{Moment, Reconciler, TableRow};
+use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::postgres::{
@@ -35,8 +38,32 @@ pub(super) struct Source {
     zone: Tz,
 }
 
+/// Asked again this soon while the database is away: a person waits for the answer.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
 impl Source {
-    pub async fn open(settings: &Settings) -> Result<Source> {
+    /// Opens the table, waiting up to `retry.start_timeout_sec` for a database that is away; `None` where the
+    /// configuration names no table.
+    pub async fn find(settings: &Settings) -> Result<Option<Source>> {
+        if settings.has_no_table() {
+            return Ok(None);
+        }
+        let begun = SystemClock.instant();
+        loop {
+            match Source::open(settings).await {
+                Err(error)
+                    if error.is_retriable()
+                        && SystemClock.instant().duration_since(begun) + RETRY_PAUSE < settings.retry.start_timeout =>
+                {
+                    tracing::debug!(target: "foodstream::verify", error = %error.report(), "connecting again");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                result => return result.map(Some),
+            }
+        }
+    }
+
+    async fn open(settings: &Settings) -> Result<Source> {
         let configured = settings.require_postgres()?;
         let client = postgres::connect(configured, settings.allow_plaintext, APPLICATION, Session::Read).await?;
         let table = Table::describe(&client, &configured.table).await?;
