@@ -293,7 +293,10 @@ class Report:
     def _repr_html_(self) -> str: ...
 
 def verify_pipeline(config: ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Report:
-    """Compare table, topic, lake and state by key and content; changes nothing."""
+    """Compare table, topic, lake and state by key and content; changes nothing.
+
+    Where the configuration has no ``postgres``, the topic's messages are compared with lake and quarantine by count.
+    """
 
 def read(
     source: ConfigLike, *, date: str | datetime.date | None = None, overrides: Mapping[str, Any] | None = None
@@ -438,8 +441,9 @@ class EventProgress:
 class DataValidator:
     """Judges messages by the configured rules, without Kafka and without a lake.
 
-    Only ``schema``, ``validation`` and ``cdc.timestamp_column`` are looked at; the other sections may be missing.
-    Raises ``ConfigError``, also for a rule that its column cannot carry.
+    Only ``schema``, ``validation`` and ``cdc.timestamp_column`` are looked at; the other sections may be missing. What
+    the configuration leaves out is as in ``configs/purchases.yml``; one that writes its own ``schema`` gets no columns
+    and rules from there. Raises ``ConfigError``, also for a rule that its column cannot carry.
     """
 
     def __new__(cls, config: ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Self: ...

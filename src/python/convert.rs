@@ -21,11 +21,7 @@ pub struct Config(Arc<Settings>);
 impl Config {
     #[new]
     #[pyo3(signature = (config, *, preset=None, overrides=None))]
-    fn new(
-        config: &Bound<'_, PyAny>,
-        preset: Option<&str>,
-        overrides: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Self> {
+    fn new(config: &Bound<'_, PyAny>, preset: Option<&str>, overrides: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let preset = preset.map(str::parse).transpose();
         let preset = preset.map_err(|words: String| errors::raise(config.py(), &Error::config(words)))?;
         loaded(Preferred { preset, ..Preferred::default() }, config, overrides).map(Config)

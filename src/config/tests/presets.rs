@@ -4,6 +4,7 @@ use super::*;
 use crate::config::Preset;
 
 const PARTIAL: &str = "kafka: {topic_name: other}\naggregate: {group_by: [currency, product_category]}\n";
+const PARTIAL_WITHOUT_TABLE: &str = "kafka: {topic_name: other}\n";
 const SAYS_PURCHASES: &str = "preset: purchases\naggregate: {group_by: [currency, product_category]}\n";
 
 fn purchases() -> Overrides {
@@ -40,7 +41,11 @@ fn file_environment_arguments_flags_and_the_caller_name_it_the_upper_one_first()
     assert_eq!(columns(PARTIAL, &argument), found);
     let upper = "preset: purchases\nkafka: {topic: t}\n";
     assert_eq!(columns(upper, &flag(Preset::Orders)).0, Preset::Orders);
-    assert_eq!(columns("preset:\nkafka: {topic: t}\n", &Overrides::default()).0, Preset::Orders, "a blank says nothing");
+    assert_eq!(
+        columns("preset:\nkafka: {topic: t}\n", &Overrides::default()).0,
+        Preset::Orders,
+        "a blank says nothing"
+    );
 }
 
 #[test]
@@ -78,6 +83,34 @@ fn settings_remember_their_preset_and_a_class_of_purchases_refuses_others_withou
     load_with(PARTIAL, &flag(Preset::Purchases)).require_preset(Preset::Purchases).expect("the same");
     let own = load("schema:\n  - {name: id, type: bigint}\n");
     own.require_preset(Preset::Purchases).expect("columns of its own need no preset's");
+}
+
+#[test]
+fn a_missing_file_is_answered_with_the_shipped_one_of_its_pipeline() {
+    let missing = |overrides: &Overrides| {
+        let loaded = Settings::load(std::path::Path::new("no/such.yml"), overrides);
+        loaded.expect_err("there is no such file").to_string()
+    };
+    assert!(missing(&Overrides::default()).ends_with("start from the project's configs/orders_stream.yml"));
+    for overrides in [purchases(), flag(Preset::Purchases)] {
+        assert!(missing(&overrides).ends_with("start from the project's configs/purchases.yml"));
+    }
+}
+
+#[test]
+fn advice_names_what_a_command_needs_to_find_the_settings_again() {
+    let flags = |file: &str, yaml: &str, overrides: &Overrides, default: &str| {
+        Settings::from_yaml(yaml, Some(file), overrides).expect("right").flags(default)
+    };
+    let (orders, events) = ("configs/orders_stream.yml", "configs/purchases.yml");
+    assert_eq!(flags(orders, ORDERS, &Overrides::default(), orders), "");
+    assert_eq!(flags("x.yml", ORDERS, &Overrides::default(), orders), " --config x.yml");
+    assert_eq!(flags("x.yml", PARTIAL, &purchases(), orders), " --config x.yml --preset purchases");
+    assert_eq!(flags("x.yml", SAYS_PURCHASES, &purchases(), orders), " --config x.yml");
+    assert_eq!(flags("x.yml", PARTIAL, &purchases(), events), " --config x.yml");
+    assert_eq!(flags(events, SAYS_PURCHASES, &purchases(), events), "");
+    assert!(load(PARTIAL_WITHOUT_TABLE).has_no_table() && !load(ORDERS).has_no_table());
+    assert!(!load("postgres: {host: h}\n").has_no_table(), "half a section is a mistake, not a pipeline without one");
 }
 
 #[test]
