@@ -54,10 +54,18 @@ class FencedError(FoodstreamError):
 class Config:
     """A configuration that was read once and can be used many times.
 
-    ``overrides`` is laid over everything else: ``{"cdc": {"batch_limit": 500}}``. Raises ``ConfigError``.
+    ``preset`` says what lies below it, in place of its own key ``preset``: ``orders``, which is the default, or
+    ``purchases``, which ``EventProducer``, ``StreamingJob`` and ``DataValidator`` need. ``overrides`` is laid over
+    everything else: ``{"cdc": {"batch_limit": 500}}``. Raises ``ConfigError``.
     """
 
-    def __new__(cls, config: ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Self: ...
+    def __new__(
+        cls,
+        config: ConfigLike,
+        *,
+        preset: Literal["orders", "purchases"] | None = None,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> Self: ...
 
 @final
 class Progress:
@@ -288,7 +296,10 @@ class Report:
     def _repr_html_(self) -> str: ...
 
 def verify_pipeline(config: ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Report:
-    """Compare table, topic, lake and state by key and content; changes nothing."""
+    """Compare table, topic, lake and state by key and content; changes nothing.
+
+    Where the configuration has no ``postgres``, the topic's messages are compared with lake and quarantine by count.
+    """
 
 def read(
     source: ConfigLike, *, date: str | datetime.date | None = None, overrides: Mapping[str, Any] | None = None
@@ -435,8 +446,9 @@ class EventProgress:
 class DataValidator:
     """Judges messages by the configured rules, without Kafka and without a lake.
 
-    Only ``schema``, ``validation`` and ``cdc.timestamp_column`` are looked at; the other sections may be missing.
-    Raises ``ConfigError``, also for a rule that its column cannot carry.
+    Only ``schema``, ``validation`` and ``cdc.timestamp_column`` are looked at; the other sections may be missing. What
+    the configuration leaves out is as in ``configs/purchases.yml``; one that writes its own ``schema`` gets no columns
+    and rules from there. Raises ``ConfigError``, also for a rule that its column cannot carry.
     """
 
     def __new__(cls, config: ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Self: ...

@@ -7,12 +7,10 @@ use chrono::{DateTime, SecondsFormat};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use super::args::{
-    CheckKafkaConsumer, CheckKafkaProducer, CheckPostgres, DEFAULT_CONFIG, InsertOrders, Peek, Server, Topics,
-};
+use super::args::{CheckKafkaConsumer, CheckKafkaProducer, CheckPostgres, InsertOrders, Peek, Server, Topics};
 use super::session::Session;
 use super::{runtime, signals};
-use crate::config::Settings;
+use crate::config::{Settings, defaults};
 use crate::error::Result;
 use crate::model::Key;
 use crate::tools::{self, InsertOptions, NAMED_IDS, PeekFrom, PeekedMessage, TopicDetails};
@@ -57,7 +55,7 @@ fn server(args: &InsertOrders, session: &mut Session) -> Result<Settings> {
     named.extend(password.as_ref().map(|password| ("password".to_owned(), json!(password.expose_secret()))));
     let in_full = host.is_some() && database.is_some() && user.is_some();
     let config = &args.common.config;
-    let without_file = in_full && config.as_path() == Path::new(DEFAULT_CONFIG) && !config.is_file();
+    let without_file = in_full && config.as_path() == Path::new(defaults::CONFIG_FILE) && !config.is_file();
     if without_file {
         named.insert("table".to_owned(), json!(args.common.table.as_deref().unwrap_or(ORDERS)));
     }

@@ -43,7 +43,7 @@ impl Session {
 
     /// The same for the purchase pipeline, whose file lies over the shipped one.
     pub fn begin_purchases(&mut self, common: &PurchasesCommon) -> Result<Settings> {
-        let overrides = Overrides { preset: Preset::Purchases, ..self.given(&common.output, &common.set)? };
+        let overrides = Overrides { made_for: Some(Preset::Purchases), ..self.given(&common.output, &common.set)? };
         let settings = Settings::load(&common.config, &overrides)?;
         self.use_settings(&common.output, &settings)?;
         Ok(settings)
@@ -51,7 +51,7 @@ impl Session {
 
     /// Environment and flags, for a command that adds its own before it loads.
     pub fn overrides(&mut self, common: &Common) -> Result<Overrides> {
-        Ok(Overrides { table: common.table.clone(), ..self.given(&common.output, &common.set)? })
+        Ok(Overrides { preset: common.preset, table: common.table.clone(), ..self.given(&common.output, &common.set)? })
     }
 
     fn given(&mut self, output: &Output, set: &[String]) -> Result<Overrides> {

@@ -79,4 +79,7 @@ fn the_purchase_commands_have_a_configuration_of_their_own() {
         panic!()
     };
     assert_eq!((common.config.to_str(), common.output.quiet), (Some("configs/purchases.yml"), true));
+    let Command::Verify(verify) = parse("foodstream verify --preset purchases --config x.yml") else { panic!() };
+    assert_eq!(verify.common.preset, Some(crate::config::Preset::Purchases));
+    assert!(refused("foodstream verify --preset sales").contains("use orders or purchases"));
 }

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use super::defaults;
 use super::names::topic_safe;
+use super::node::Origin;
 use super::parse::plaintext_allowed;
+use super::preset::Preset;
 use super::problem::Problem;
 use super::provenance::{Note, NoteLevel};
 use super::settings::{Kafka, Lake, Postgres, Settings, SslMode};
@@ -22,6 +25,35 @@ impl Settings {
         self.require("datalake", self.lake.as_ref())
     }
 
+    /// That the settings lie over this preset, or need none since they name their own columns.
+    pub fn require_preset(&self, wanted: Preset) -> Result<()> {
+        if self.preset == wanted || self.schema.is_some() {
+            return Ok(());
+        }
+        let (is, wanted) = (self.preset.name(), wanted.name());
+        Err(Error::config(format!(
+            "this Config lies over the preset `{is}`, but this is of the {wanted} pipeline: make it with \
+             Config(…, preset=\"{wanted}\")"
+        )))
+    }
+
+    /// Nothing is said of a table: not even half a section. A pipeline may begin at its topic.
+    pub fn has_no_table(&self) -> bool {
+        self.postgres.is_none() && !self.provenance.unfinished.contains_key("postgres")
+    }
+
+    /// What a command that takes the file `default` by itself is to be told to find these settings again.
+    pub fn flags(&self, default: &str) -> String {
+        let file = self.file.as_deref().filter(|file| *file != Path::new(default));
+        let mut flags = file.map(|file| format!(" --config {}", file.display())).unwrap_or_default();
+        let says_itself = matches!(self.provenance.origin(&["preset"]), Origin::File { .. } | Origin::Environment(_));
+        if self.preset != Preset::default() && !says_itself && default != defaults::PURCHASES_CONFIG_FILE {
+            flags.push_str(" --preset ");
+            flags.push_str(self.preset.name());
+        }
+        flags
+    }
+
     /// Folder of the commit log.
     pub fn require_checkpoint(&self) -> Result<&Path> {
         let path = self.streaming.checkpoint_location.as_deref();
@@ -36,7 +68,7 @@ impl Settings {
     }
 
     fn missing_section(&self, section: &str) -> Error {
-        let problem = Problem::new(super::Origin::Default, format!("the section `{section}` is missing"))
+        let problem = Problem::new(Origin::Default, format!("the section `{section}` is missing"))
             .key(section)
             .help("configs/orders_stream.yml shows it with all its keys");
         self.provenance.source.error(problem)
@@ -67,6 +99,7 @@ impl Settings {
         for note in self.notes() {
             match note.level {
                 NoteLevel::NoEffect => tracing::debug!(target: "foodstream::config", "{}", note.text),
+                NoteLevel::Info => tracing::info!(target: "foodstream::config", "{}", note.text),
                 NoteLevel::Warning => tracing::warn!(target: "foodstream::config", "{}", note.text),
             }
         }

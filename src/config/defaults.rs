@@ -1,5 +1,9 @@
 //! Every default that is not "none", with the reason for the number.
 
+/// The file that commands take by themselves: the shipped project's.
+pub const CONFIG_FILE: &str = "configs/orders_stream.yml";
+/// The same for `foodstream purchases`.
+pub const PURCHASES_CONFIG_FILE: &str = "configs/purchases.yml";
 /// PostgreSQL's registered port.
 pub const POSTGRES_PORT: u16 = 5432;
 /// Kafka's usual port, for a broker written without one.

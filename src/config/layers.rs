@@ -18,11 +18,13 @@ pub(super) const ENVIRONMENT_PREFIX: &str = "FOODSTREAM__";
 /// What `foodstream local up` writes, below the real environment.
 const LOCAL_ENVIRONMENT: &str = ".foodstream/env";
 
-/// What stands above the file, and the preset below it. Nothing here is read from the process unless `from_process` does it.
+/// What stands above the file. Nothing here is read from the process unless `from_process` does it.
 #[derive(Clone, Default)]
 pub struct Overrides {
-    /// Below the file.
-    pub preset: Preset,
+    /// `--preset`: what lies below the file, in place of what the file says.
+    pub preset: Option<Preset>,
+    /// The one pipeline that the caller serves: its preset is the default, and another one an error.
+    pub made_for: Option<Preset>,
     /// For `${NAME}` and `FOODSTREAM__…`.
     pub environment: BTreeMap<String, String>,
     /// Nested sections, such as Python's `overrides=`; above the environment.
@@ -120,9 +122,13 @@ pub(super) fn stack(file: Option<Node>, overrides: &Overrides, source: &Source) 
     }
     let written = [file, Some(environment_layer(&overrides.environment)), tree, Some(flag_layer(overrides)?)];
     let own_columns = written.iter().flatten().any(|layer| layer.entry(preset::COLUMNS).is_some());
-    let layers = std::iter::once(overrides.preset.layer(&overrides.environment, own_columns)?).chain(written);
+    let preset = preset::chosen(&written, overrides.made_for)?;
+    let layers = std::iter::once(preset.layer(&overrides.environment, own_columns)?).chain(written);
     for layer in layers.flatten() {
         lay(&mut root, canonical(layer, source)?, "");
+    }
+    if root.entry(preset::KEY).is_none_or(|entry| entry.node.is_null()) {
+        root.insert(&[preset::KEY.to_owned()], Node::untyped(preset.name(), Origin::Default));
     }
     Ok(root)
 }
@@ -172,6 +178,10 @@ fn flag_layer(overrides: &Overrides) -> Result<Node, Problem> {
         }
         let node = given(&steps, value, flag);
         root.insert(&steps, node);
+    }
+    if let Some(preset) = overrides.preset {
+        let origin = Origin::Flag("--preset".to_owned());
+        root.insert(&[preset::KEY.to_owned()], Node { value: Value::Text(preset.name().to_owned()), origin });
     }
     if let Some(table) = &overrides.table {
         let path = ["postgres".to_owned(), "table".to_owned()];
@@ -267,5 +277,5 @@ fn both_maps(left: &Node, right: &Node) -> bool {
 
 /// Whether both come from the same layer, so that neither outranks the other.
 fn is_new(other: &Entry, entry: &Entry) -> bool {
-    std::mem::discriminant(&other.key_origin) == std::mem::discriminant(&entry.key_origin)
+    other.key_origin.rank() == entry.key_origin.rank()
 }

@@ -54,7 +54,7 @@ impl Settings {
     /// environment or a flag is named instead. `render` shows them with the line.
     pub fn load(path: &Path, overrides: &Overrides) -> Result<Settings> {
         let name = path.display().to_string();
-        let bytes = read_bounded(path).map_err(|error| unreadable(path, &name, &error))?;
+        let bytes = read_bounded(path).map_err(|error| unreadable(path, &name, &error, overrides))?;
         let text = match String::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => return Err(not_utf8(&name, error.as_bytes(), error.utf8_error().valid_up_to())),
@@ -89,10 +89,14 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn unreadable(path: &Path, name: &str, error: &std::io::Error) -> Error {
+fn unreadable(path: &Path, name: &str, error: &std::io::Error, overrides: &Overrides) -> Error {
+    let shipped = match overrides.preset.or(overrides.made_for).unwrap_or_default() {
+        Preset::Orders => defaults::CONFIG_FILE,
+        Preset::Purchases => defaults::PURCHASES_CONFIG_FILE,
+    };
     let problem = match error.kind() {
         std::io::ErrorKind::NotFound => Problem::new(Origin::Default, "no such file")
-            .help("name one with --config, or start from configs/orders_stream.yml"),
+            .help(format!("name one with --config, or start from the project's {shipped}")),
         _ if path.is_dir() => Problem::new(Origin::Default, "is a folder").help("name the YAML file in it"),
         kind => Problem::new(Origin::Default, format!("cannot be read: {kind}")),
     };

@@ -29,6 +29,19 @@ pub enum Origin {
     Argument,
 }
 
+impl Origin {
+    /// The layer's place among the others: of two, the greater one's answer counts.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Origin::Default => 0,
+            Origin::File { .. } => 1,
+            Origin::Environment(_) => 2,
+            Origin::Argument => 3,
+            Origin::Flag(_) => 4,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub value: Value,

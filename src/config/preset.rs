@@ -5,25 +5,68 @@
 //! values count as defaults: nobody wrote them.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::node::{Node, Origin, Value};
 use super::problem::{Problem, Source};
 use super::yaml;
 
-/// What lies below the file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+// No `///` on it or its variants: they would become the description of the key, which stands in `raw`.
+// What lies below the file. Orders: nothing, since that pipeline's defaults are those of each key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// Nothing: the orders pipeline's own defaults are those of each key.
     #[default]
     Orders,
-    /// The purchase-event pipeline.
     Purchases,
+}
+
+/// The key that names it.
+pub(super) const KEY: &str = "preset";
+
+impl Preset {
+    pub fn name(self) -> &'static str {
+        match self {
+            Preset::Orders => "orders",
+            Preset::Purchases => "purchases",
+        }
+    }
+}
+
+impl FromStr for Preset {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = [Preset::Orders, Preset::Purchases].into_iter();
+        let mut named = known.filter(|preset| preset.name().eq_ignore_ascii_case(text.trim()));
+        named.next().ok_or_else(|| format!("unknown preset `{text}`; use orders or purchases"))
+    }
 }
 
 /// The section that names the columns.
 pub(super) const COLUMNS: &str = "schema";
 /// Sections that speak of the columns.
 const OF_COLUMNS: [&str; 3] = [COLUMNS, "validation", "aggregate"];
+
+/// The preset in force: what the uppermost of the `written` layers names, else what the caller is made for, else
+/// orders. A word that is no preset's is left to the reader, which says so with its place.
+pub(super) fn chosen(written: &[Option<Node>], made_for: Option<Preset>) -> Result<Preset, Problem> {
+    let mut entries = written.iter().rev().flatten().filter_map(|layer| layer.entry(KEY));
+    let named = entries.find(|entry| !entry.node.is_null());
+    let named = named.and_then(|entry| Some((entry, entry.node.text()?.parse::<Preset>().ok()?)));
+    match (named, made_for) {
+        (Some((entry, named)), Some(wanted)) if named != wanted => {
+            let fact = format!("`{KEY}` is `{}`, but this is of the {} pipeline", named.name(), wanted.name());
+            let problem = Problem::new(entry.node.origin.clone(), fact).key(KEY);
+            Err(problem.help(format!("use a configuration of that pipeline, or remove `{KEY}`")))
+        }
+        (Some((_, named)), _) => Ok(named),
+        (None, wanted) => Ok(wanted.unwrap_or_default()),
+    }
+}
 
 impl Preset {
     /// Its rules and totals are of its own columns: beside a `schema` of the user's they do not count.
@@ -65,7 +108,7 @@ mod tests {
     use crate::config::{Overrides, Preset, Settings};
 
     fn load(yaml: &str) -> Settings {
-        let overrides = Overrides { preset: Preset::Purchases, ..Overrides::default() };
+        let overrides = Overrides { preset: Some(Preset::Purchases), ..Overrides::default() };
         Settings::from_yaml(yaml, None, &overrides).unwrap()
     }
 

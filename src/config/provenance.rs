@@ -27,6 +27,8 @@ pub struct Note {
 pub enum NoteLevel {
     /// Accepted for the sake of existing files, without effect.
     NoEffect,
+    /// The same of a key that its author expects to act, so it is said where nobody asked for more.
+    Info,
     Warning,
 }
 
@@ -35,6 +37,12 @@ impl Provenance {
         let mut origins = BTreeMap::new();
         collect(root, "", &mut origins);
         Provenance { source, origins, ..Provenance::default() }
+    }
+
+    /// Of these keys the one whose answer counted: written in the uppermost layer, the first named of one layer.
+    pub fn uppermost(&self, keys: &[&str]) -> Origin {
+        let written = keys.iter().filter_map(|key| self.origins.get(*key));
+        written.rev().max_by_key(|origin| origin.rank()).cloned().unwrap_or_default()
     }
 
     /// The first of these keys that was written.

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::defaults::{self, MAX_WAIT_MS, MAX_WAIT_SEC};
+use super::preset::Preset;
 pub(super) use super::raw_text::{RawOffsets, RawScalar};
 
 /// Carries rows from PostgreSQL through Kafka into a Parquet lake. `${NAME}`, `${NAME:-default}` and
@@ -20,6 +21,9 @@ pub(super) use super::raw_text::{RawOffsets, RawScalar};
 #[schemars(title = "foodstream configuration")]
 #[garde(allow_unvalidated)]
 pub(super) struct Raw {
+    /// The pipeline whose shipped configuration lies below this one. Default: orders; for `foodstream purchases` and
+    /// the classes of `foodstream.purchases` purchases.
+    pub preset: Option<Preset>,
     #[garde(dive)]
     pub postgres: Option<RawPostgres>,
     #[garde(dive)]
@@ -138,7 +142,8 @@ pub(super) struct RawSpark {
     pub master: Option<String>,
     /// Without effect.
     pub output_mode: Option<String>,
-    /// `10 seconds`, `500 milliseconds`, `1 minute`: the trigger, in place of consumer.trigger_interval_ms.
+    /// `10 seconds`, `500 milliseconds`, `1 minute`: the trigger, in place of consumer.trigger_interval_ms; of both, the
+    /// one of the later source counts.
     pub trigger_processing_time: Option<String>,
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use secrecy::SecretString;
 
+use super::preset::Preset;
 use super::provenance::Provenance;
 use super::{defaults, secrets};
 use crate::model::{Aggregation, DataType, Schema};
@@ -19,6 +20,8 @@ use crate::telemetry;
 pub struct Settings {
     /// The file it came from; `None` for settings made in memory.
     pub file: Option<PathBuf>,
+    /// What lies below it.
+    pub preset: Preset,
     pub postgres: Option<Postgres>,
     pub kafka: Option<Kafka>,
     pub cdc: Cdc,

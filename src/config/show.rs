@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::Origin;
 use super::secrets::{self, MASK};
-use super::settings::{Compression, Kafka, Lake, Postgres, Rule, Settings, SslMode, StartingOffsets, TotalRule};
+use super::settings::{
+    Aggregate, Compression, Kafka, Lake, Postgres, Rule, Settings, SslMode, StartingOffsets, TotalRule,
+};
 
 /// One line of `config show`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,7 @@ impl Settings {
 
     pub fn effective(&self) -> Vec<Effective> {
         let mut list = Listing { settings: self, entries: Vec::new() };
+        list.put("preset", self.preset.name());
         if let Some(postgres) = &self.postgres {
             list.postgres(postgres);
         }
@@ -51,6 +54,8 @@ impl Settings {
         }
         list.consumer();
         list.validation();
+        list.aggregate();
+        list.producer();
         list.rest();
         list.entries
     }
@@ -82,8 +87,21 @@ impl Listing<'_> {
 
     /// `sources`: the keys that can have given the value, the nearest first.
     fn put_from(&mut self, key: &str, sources: &[&str], value: impl Into<String>) {
+        let origin = self.settings.provenance.origin(sources);
+        self.put_with(key, origin, value);
+    }
+
+    /// `keys` answer the same, and the uppermost of them counts; `fallback` where none of them is written.
+    fn put_upper(&mut self, keys: [&str; 2], fallback: &[&str], value: impl Into<String>) {
         let provenance = &self.settings.provenance;
-        let origin = match provenance.origin(sources) {
+        let written = keys.iter().any(|key| provenance.origins.contains_key(*key));
+        let origin = if written { provenance.uppermost(&keys) } else { provenance.origin(fallback) };
+        self.put_with(keys[0], origin, value);
+    }
+
+    fn put_with(&mut self, key: &str, origin: Origin, value: impl Into<String>) {
+        let provenance = &self.settings.provenance;
+        let origin = match origin {
             Origin::Default => "default".to_owned(),
             Origin::File { line, .. } => match &provenance.source.file {
                 Some(file) => format!("{file}:{line}"),
@@ -188,9 +206,10 @@ impl Listing<'_> {
             StartingOffsets::TimestampMs(millis) => format!("timestamp:{millis}"),
             StartingOffsets::Explicit(partitions) => serde_json::json!(partitions).to_string(),
         };
-        let trigger = ["consumer.trigger_interval_ms", "streaming.batch_interval"];
         self.put("consumer.max_offsets_per_trigger", or_none(consumer.max_offsets_per_trigger));
-        self.put_from(trigger[0], &trigger, consumer.trigger_interval.as_millis().to_string());
+        let trigger = consumer.trigger_interval.as_millis().to_string();
+        let keys = ["consumer.trigger_interval_ms", "spark.trigger_processing_time"];
+        self.put_upper(keys, &["streaming.batch_interval"], trigger);
         self.put("consumer.await_termination_timeout", consumer.await_termination_timeout.map_or("0".to_owned(), sec));
         self.put("consumer.max_batch_bytes", consumer.max_batch_bytes.to_string());
         self.put("consumer.starting_offsets", offsets);
@@ -216,6 +235,34 @@ impl Listing<'_> {
             })
             .collect();
         self.put("schema", if columns.is_empty() { NONE.to_owned() } else { columns.join(", ") });
+    }
+
+    fn aggregate(&mut self) {
+        let Aggregate { definition, max_groups, topic } = &self.settings.aggregate;
+        let list = |columns: &[String]| if columns.is_empty() { NONE.to_owned() } else { columns.join(", ") };
+        self.put("aggregate.every", definition.every.to_string());
+        self.put("aggregate.group_by", list(&definition.group_by));
+        self.put("aggregate.sum", list(&definition.sum));
+        self.put("aggregate.min", list(&definition.min));
+        self.put("aggregate.max", list(&definition.max));
+        self.put("aggregate.avg", list(&definition.avg));
+        self.put("aggregate.topic", or_none(topic.as_ref()));
+        self.put("aggregate.max_groups", max_groups.to_string());
+    }
+
+    /// The generator's; what it leaves to librdkafka has no value of ours.
+    fn producer(&mut self) {
+        let events = &self.settings.events;
+        let rate = events.rate.map_or("unlimited".to_owned(), |rate| rate.to_string());
+        let property = |name: &str| or_none(events.properties.get(name));
+        let (batch_size, linger_ms) = (property("batch.num.messages"), property("linger.ms"));
+        self.put_upper(["producer.rate", "producer.event_interval_seconds"], &[], rate);
+        self.put("producer.max_events", or_none(events.max_events));
+        self.put("producer.seed", or_none(events.seed));
+        self.put("producer.invalid_share", events.invalid_share.to_string());
+        self.put("producer.duplicate_share", events.duplicate_share.to_string());
+        self.put("producer.batch_size", batch_size);
+        self.put("producer.linger_ms", linger_ms);
     }
 
     fn rest(&mut self) {

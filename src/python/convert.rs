@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMapping, PyString};
 use serde_json::Value;
 
-use super::errors;
+use super::{errors, logging};
 use crate::config::{Overrides, Preset, Settings};
 use crate::error::Error;
 
@@ -20,9 +20,11 @@ pub struct Config(Arc<Settings>);
 #[pymethods]
 impl Config {
     #[new]
-    #[pyo3(signature = (config, *, overrides=None))]
-    fn new(config: &Bound<'_, PyAny>, overrides: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
-        settings(config, overrides).map(Config)
+    #[pyo3(signature = (config, *, preset=None, overrides=None))]
+    fn new(config: &Bound<'_, PyAny>, preset: Option<&str>, overrides: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let preset = preset.map(str::parse).transpose();
+        let preset = preset.map_err(|words: String| errors::raise(config.py(), &Error::config(words)))?;
+        loaded(Preferred { preset, ..Preferred::default() }, config, overrides).map(Config)
     }
 
     fn __repr__(&self) -> String {
@@ -40,34 +42,56 @@ pub fn summary(settings: &Settings) -> String {
 
 /// Settings from a path, from nested dicts, or from a `Config`, with `overrides` above the environment.
 pub fn settings(config: &Bound<'_, PyAny>, overrides: Option<&Bound<'_, PyAny>>) -> PyResult<Arc<Settings>> {
-    settings_over(Preset::Orders, config, overrides)
+    loaded(Preferred::default(), config, overrides)
 }
 
-/// The same over a preset; a `Config` has its own already.
+/// The same for a class of one pipeline: over its preset, and refused where another one is named.
 pub fn settings_over(
     preset: Preset,
+    config: &Bound<'_, PyAny>,
+    overrides: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Arc<Settings>> {
+    loaded(Preferred { made_for: Some(preset), ..Preferred::default() }, config, overrides)
+}
+
+/// What is said of the preset outside of the configuration.
+#[derive(Clone, Copy, Default)]
+struct Preferred {
+    preset: Option<Preset>,
+    made_for: Option<Preset>,
+}
+
+fn loaded(
+    preferred: Preferred,
     config: &Bound<'_, PyAny>,
     overrides: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Arc<Settings>> {
     let py = config.py();
     let raise = |error: Error| errors::raise(py, &error);
     if let Ok(ready) = config.cast::<Config>() {
-        if overrides.is_some() {
-            return Err(raise(Error::config("a Config has its settings already: give the overrides to Config(…)")));
+        if overrides.is_some() || preferred.preset.is_some() {
+            let words = "a Config has its settings already: give preset and overrides to the first Config(…)";
+            return Err(raise(Error::config(words)));
         }
-        return Ok(ready.get().0.clone());
+        let settings = ready.get().0.clone();
+        preferred.made_for.map_or(Ok(()), |wanted| settings.require_preset(wanted)).map_err(raise)?;
+        return Ok(settings);
     }
     let directory = std::env::current_dir()
         .map_err(|error| raise(Error::config("the working directory is gone").because(error)))?;
     let mut layers = Overrides::from_process(&directory).map_err(raise)?;
-    layers.preset = preset;
+    layers.preset = preferred.preset;
+    layers.made_for = preferred.made_for;
     layers.tree = overrides.map(tree).transpose()?;
     let loaded = match config.extract::<PathBuf>() {
         Ok(path) => Settings::load(&path, &layers),
         // What a program writes out is meant: it stands above the environment, as overrides do.
         Err(_) => Settings::in_memory(&layers.over(tree(config)?)),
     };
-    loaded.map(Arc::new).map_err(raise)
+    let settings = loaded.map_err(raise)?;
+    logging::refresh();
+    settings.log_notes();
+    Ok(Arc::new(settings))
 }
 
 /// Nested dicts, lists and scalars by way of Python's own `json`, paths as text.

@@ -2,7 +2,7 @@
 //! sample files.
 //!
 //! Each returns a typed result, with the documents' lines where they show some; nothing prints here. No tool joins
-//! the pipeline's consumer group, moves a position, or writes to its topic.
+//! the pipeline's consumer group or moves a position, and only the generator of events (`purchases`) writes to its topic.
 //! Below: `postgres`, `broker`, `lake`, `validate`, `generate`. Above: `cli`, `python`.
 
 mod check;

@@ -27,6 +27,8 @@ pub(super) struct Outlook {
     pub founded: bool,
     /// `kafka.exactly_once: false`: what may come twice is no fault.
     pub at_least_once: bool,
+    /// The pipeline begins at its topic: messages are counted in place of rows.
+    pub no_table: bool,
     /// Findings that are texts of their own, by section.
     pub notes: Vec<(Section, Status, String)>,
 }
@@ -174,12 +176,12 @@ pub(super) fn lake(facts: &Facts, places: &Places, outlook: &Outlook) -> Check {
     if facts.quarantine_rows > 0 {
         check.note(Status::Ok, format!("Quarantined: {} in {}", rows(facts.quarantine_rows), places.quarantine));
     }
-    let held = facts.held_in_lake + facts.held_in_quarantine;
-    check.note(
-        Status::Ok,
-        format!("Compared by key and content: {held} of {} published rows agree", facts.rows_in_scope),
-    );
-    if facts.duplicate.is_empty() {
+    if !outlook.no_table {
+        let held = facts.held_in_lake + facts.held_in_quarantine;
+        let text = format!("Compared by key and content: {held} of {} published rows agree", facts.rows_in_scope);
+        check.note(Status::Ok, text);
+    }
+    if facts.duplicate.is_empty() && !outlook.no_table {
         check.note(Status::Ok, "No duplicates detected");
     }
     faults_and_doubts(facts, outlook, &mut check);

@@ -85,6 +85,8 @@ pub struct Facts {
     /// Records, not offsets: consumed by the lake, and waiting.
     pub messages_consumed: u64,
     pub messages_waiting: u64,
+    /// Without a table: records that the topic still has of those consumed; `None` where some are gone by now.
+    pub messages_counted: Option<u64>,
 
     pub dates: BTreeMap<NaiveDate, u64>,
     pub files: u64,

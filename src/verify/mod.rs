@@ -1,6 +1,6 @@
 //! Verify: is every row of the table, up to the cursor, in the lake or in quarantine, once and unaltered?
 //!
-//! Guarantees: rows are compared by key and content, independently of the pipeline's codec; beside living producer
+//! Without a table the messages are counted instead (`counts`). Guarantees: rows are compared by key and content, independently of the pipeline's codec; beside living producer
 //! and consumer nothing is called a fault that is only on its way; nothing is written and no position is moved.
 //! Reads through `postgres`, `broker` and `lake`; `cli` and `python` show the report.
 //!
@@ -10,8 +10,10 @@
 //! ledger (lake, quarantine, messages on their way) ─ reconcile ─▶ suspects ─ judge ─▶ facts ─ checks ─▶ report
 //! ```
 
+mod ask;
 mod canon;
 mod checks;
+mod counts;
 mod facts;
 mod judge;
 mod ledger;

@@ -36,7 +36,17 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub async fn open(settings: &Settings) -> Result<Source> {
+    /// Opens the table, waiting up to `retry.start_timeout_sec` for a database that is away; `None` where the
+    /// configuration names no table.
+    pub async fn find(settings: &Settings) -> Result<Option<Source>> {
+        if settings.has_no_table() {
+            return Ok(None);
+        }
+        let opened = postgres::until_it_answers(settings.retry.start_timeout, || Source::open(settings)).await?;
+        Ok(Some(opened))
+    }
+
+    async fn open(settings: &Settings) -> Result<Source> {
         let configured = settings.require_postgres()?;
         let client = postgres::connect(configured, settings.allow_plaintext, APPLICATION, Session::Read).await?;
         let table = Table::describe(&client, &configured.table).await?;

@@ -107,6 +107,15 @@ impl Check {
         Check { status: Status::Skipped, summary: "not asked for".to_owned(), ..Check::new(section) }
     }
 
+    /// Of a pipeline that begins at its topic.
+    pub(super) fn without_table(section: Section) -> Check {
+        let summary = match section {
+            Section::StateFile => "no table, so no position in one",
+            _ => "no table to compare with: the configuration has no section `postgres`",
+        };
+        Check { status: Status::Skipped, summary: summary.to_owned(), ..Check::new(section) }
+    }
+
     /// Adds a line; the check is as bad as its worst line.
     pub(super) fn note(&mut self, status: Status, text: impl AsRef<str>) {
         self.status = self.status.max(status);
@@ -130,7 +139,8 @@ pub struct Report {
 
 impl Report {
     pub fn status(&self) -> Status {
-        self.sections.iter().map(|check| check.status).max().unwrap_or(Status::Ok)
+        let looked_at = self.sections.iter().map(|check| check.status).filter(|status| *status != Status::Skipped);
+        looked_at.max().unwrap_or(Status::Ok)
     }
 
     /// 0, or 3 when something was lost, repeated, altered, or a log is broken.

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
+use super::ask::{SharedCluster, ask, blocking};
 use super::canon::{Form, Forms, form_of};
 use super::checks::{self, Outlook, Places};
+use super::counts;
 use super::facts::{Facts, PartitionLag};
 use super::judge::{Evidence, judge};
-use super::ledger::{Handle, Holding, Ledger};
+use super::ledger::{Handle, Holding, KeyKind, Ledger};
 use super::read_broker::{self, CursorPicture, TopicPicture, Waiting};
 use super::read_lake::LakePicture;
 use super::read_source::Source;
@@ -15,14 +17,10 @@ use super::reconcile::{Reconciler, Scope, Suspect};
 use super::report::{Check, Report, Section, Status};
 use crate::broker::Cluster;
 use crate::broker::kafka::KafkaCluster;
-use crate::config::Settings;
+use crate::config::{Preset, Settings, defaults};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Cursor, DataType, Schema};
-use crate::postgres::until_it_answers;
 use crate::publish::state_file;
-
-/// The file that commands take by themselves; it need not be named in the next one.
-const DEFAULT_CONFIG: &str = "configs/orders_stream.yml";
 
 #[derive(Clone, Debug, Default)]
 pub struct VerifyOptions {
@@ -41,7 +39,8 @@ impl VerifyOptions {
     }
 }
 
-/// Compares table, topic and lake, beside whatever is running.
+/// Compares table, topic and lake, beside whatever is running. Where the configuration names no table, the topic's
+/// messages are compared with lake and quarantine by their counts and offsets.
 ///
 /// # Errors
 /// `Config` for missing sections; retriable `Source` or `Broker` (exit 75) when a service stays away for
@@ -50,10 +49,15 @@ pub async fn verify(settings: &Settings, options: &VerifyOptions) -> Result<Repo
     settings.require_kafka()?;
     settings.require_lake()?;
     settings.require_checkpoint()?;
+    if matches!(options.section, Some(Section::Postgres | Section::StateFile)) {
+        settings.require_postgres()?;
+    }
     let mut run = Run::new(settings, options).await?;
     run.read_positions().await?;
     run.read_lake().await?;
-    if options.compares() {
+    if run.source.is_none() {
+        run.count().await?;
+    } else if options.compares() {
         run.compare().await?;
     } else {
         run.read_waiting(None).await?;
@@ -61,13 +65,11 @@ pub async fn verify(settings: &Settings, options: &VerifyOptions) -> Result<Repo
     Ok(run.report())
 }
 
-/// The blocking side of Kafka, handed from thread to thread.
-type SharedCluster = Arc<Mutex<Box<dyn Cluster + Send>>>;
-
 struct Run<'a> {
     settings: &'a Settings,
     options: &'a VerifyOptions,
-    source: Source,
+    /// `None`: the pipeline begins at its topic.
+    source: Option<Source>,
     cluster: SharedCluster,
     facts: Facts,
     outlook: Outlook,
@@ -79,26 +81,6 @@ struct Run<'a> {
     waiting_complete: bool,
 }
 
-/// Runs a blocking question on a thread made for such.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::bug("a part of the verification panicked").because(error)),
-    }
-}
-
-async fn ask<T: Send + 'static>(
-    cluster: &SharedCluster,
-    question: impl FnOnce(&mut dyn Cluster) -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let cluster = Arc::clone(cluster);
-    blocking(move || {
-        let mut cluster = cluster.lock().map_err(|_| Error::bug("an earlier question to kafka panicked"))?;
-        question(cluster.as_mut())
-    })
-    .await
-}
-
 impl<'a> Run<'a> {
     async fn new(settings: &'a Settings, options: &'a VerifyOptions) -> Result<Run<'a>> {
         let kafka = settings.require_kafka()?.clone();
@@ -107,7 +89,7 @@ impl<'a> Run<'a> {
             Ok(state) => (state.flatten(), None),
             Err(error) => (None, Some(error.report())),
         };
-        let source = until_it_answers(settings.retry.start_timeout, || Source::open(settings)).await?;
+        let source = Source::find(settings).await?;
         let (brokers, topic) = (kafka.brokers.clone(), kafka.topic.clone());
         let patience = settings.retry.start_timeout;
         let cluster = blocking(move || {
@@ -118,19 +100,24 @@ impl<'a> Run<'a> {
         .await?;
         let shown = |path: Option<&std::path::Path>| path.map(|path| path.display().to_string()).unwrap_or_default();
         let lake = settings.require_lake()?;
+        let recent = match source.as_ref().filter(|_| options.wants(Section::Postgres)) {
+            Some(source) => source.recent().await?,
+            None => Vec::new(),
+        };
         let places = Places {
-            postgres: source.client.address(),
-            table: settings.require_postgres()?.table.clone(),
-            timestamp_column: source.timestamp.clone(),
+            postgres: source.as_ref().map(|source| source.client.address()).unwrap_or_default(),
+            table: settings.postgres.as_ref().map(|postgres| postgres.table.clone()).unwrap_or_default(),
+            timestamp_column: settings.cdc.timestamp_column.clone(),
             brokers,
             lake: lake.path.display().to_string(),
             quarantine: lake.quarantine_path.display().to_string(),
             checkpoint: shown(settings.streaming.checkpoint_location.as_deref()),
             state_file: shown(settings.streaming.state_file.as_deref()),
-            recent: if options.wants(Section::Postgres) { source.recent().await? } else { Vec::new() },
+            recent,
         };
         let exactly_once = settings.require_kafka()?.exactly_once;
-        let mut outlook = Outlook { at_least_once: !exactly_once, ..Outlook::default() };
+        let no_table = source.is_none();
+        let mut outlook = Outlook { at_least_once: !exactly_once, no_table, ..Outlook::default() };
         if let Some(complaint) = complaint {
             outlook.note(Section::StateFile, Status::Warning, complaint);
         }
@@ -154,9 +141,19 @@ impl<'a> Run<'a> {
         self.facts.topic.clone().unwrap_or_default()
     }
 
+    fn source(&self) -> Result<&Source> {
+        self.source.as_ref().ok_or_else(|| Error::bug("a comparison with a table was begun without one"))
+    }
+
     /// The cursor, then the ends of the topic.
     async fn read_positions(&mut self) -> Result<()> {
-        let pipeline = self.settings.pipeline_id(&self.source.table.schema, &self.source.table.name)?;
+        let Some(source) = &self.source else {
+            let topic = self.topic_name();
+            self.topic = ask(&self.cluster, move |cluster| read_broker::topic_picture(cluster, &topic)).await?;
+            self.outlook.topic_exists = self.topic.topic.is_some();
+            return Ok(());
+        };
+        let pipeline = self.settings.pipeline_id(&source.table.schema, &source.table.name)?;
         let cursor_topic = self.settings.cursor_topic(&pipeline);
         let page_rows = u64::from(self.settings.cdc.batch_limit);
         let (named, topic) = (cursor_topic.clone(), self.topic_name());
@@ -310,16 +307,16 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn read_waiting(&mut self, forms: Option<Arc<Forms>>) -> Result<Vec<Holding>> {
+    async fn read_waiting(&mut self, forms: Option<(Arc<Forms>, KeyKind)>) -> Result<Vec<Holding>> {
         let ranges: BTreeMap<i32, (i64, i64)> = self
             .facts
             .partitions
             .iter()
             .map(|lag| (lag.partition, (lag.position.unwrap_or(lag.earliest).max(lag.earliest), lag.end)))
             .collect();
-        let (topic, kind) = (self.topic_name(), self.source.kind);
+        let topic = self.topic_name();
         let waiting: Waiting = ask(&self.cluster, move |cluster| {
-            read_broker::waiting(cluster, &topic, &ranges, forms.as_deref().map(|forms| (forms, kind)))
+            read_broker::waiting(cluster, &topic, &ranges, forms.as_ref().map(|(forms, kind)| (&**forms, *kind)))
         })
         .await?;
         self.facts.messages_waiting = waiting.count;
@@ -336,19 +333,37 @@ impl<'a> Run<'a> {
     async fn compare(&mut self) -> Result<()> {
         let forms = Arc::new(self.forms()?);
         let mut holdings = self.lake_holdings(&forms).await?;
-        holdings.extend(self.read_waiting(Some(Arc::clone(&forms))).await?);
-        let scope = Scope { start: self.start()?, cursor: self.position()?, now_us: self.source.now_us().await? };
+        let kind = self.source()?.kind;
+        holdings.extend(self.read_waiting(Some((Arc::clone(&forms), kind))).await?);
+        let now_us = self.source()?.now_us().await?;
+        let scope = Scope { start: self.start()?, cursor: self.position()?, now_us };
         let facts = std::mem::take(&mut self.facts);
         let ledger = blocking(move || Ok(Ledger::new(holdings))).await?;
-        let reconciler = Reconciler::new(self.source.kind, scope, ledger, facts);
-        let reconciler = self.source.scan(&forms, reconciler).await?;
+        let reconciler = Reconciler::new(kind, scope, ledger, facts);
+        let reconciler = self.source()?.scan(&forms, reconciler).await?;
         let (facts, suspects) = reconciler.finish();
         self.facts = facts;
         if suspects.is_empty() {
             return Ok(());
         }
         let evidence = self.evidence(&suspects, &forms).await?;
-        judge(&suspects, &evidence, self.source.kind, &mut self.facts);
+        judge(&suspects, &evidence, kind, &mut self.facts);
+        Ok(())
+    }
+
+    /// Without a table: the messages against what became of them.
+    async fn count(&mut self) -> Result<()> {
+        self.read_waiting(None).await?;
+        let Some(picture) = self.lake.take().filter(|_| self.options.wants(Section::Lake)) else { return Ok(()) };
+        let (topic, bounds) = (self.topic_name(), self.topic.bounds.clone());
+        let Some(consumed) = counts::consumed(&picture, &bounds) else { return Ok(()) };
+        let ranges = consumed.ranges.clone();
+        let held = blocking(move || Ok(counts::held(&picture))).await?;
+        let retained = ask(&self.cluster, move |cluster| read_broker::waiting(cluster, &topic, &ranges, None)).await?;
+        self.facts.messages_counted = (consumed.whole && retained.complete).then_some(retained.count);
+        for (status, text) in counts::judge(&consumed, held, self.facts.messages_counted) {
+            self.outlook.note(Section::Lake, status, text);
+        }
         Ok(())
     }
 
@@ -365,10 +380,11 @@ impl<'a> Run<'a> {
             let configured = self.settings.schema.as_ref().map(|schema| schema.columns.as_slice()).unwrap_or_default();
             configured.iter().any(|column| column.name == name && column.data_type == DataType::Json)
         };
+        let Some(source) = &self.source else { return Ok(Forms::of(Vec::new())) };
         let mut columns = Vec::new();
         for field in schema.fields() {
             let name = field.name();
-            match (self.source.table.column(name), form_of(field.data_type(), self.source.is_local(name), zone)) {
+            match (source.table.column(name), form_of(field.data_type(), source.is_local(name), zone)) {
                 (Some(_), Some(Form::Text)) if is_json(name) => columns.push((name.clone(), Form::Json)),
                 (Some(_), Some(form)) => columns.push((name.clone(), form)),
                 (None, _) if name.starts_with("validation_") => {}
@@ -384,7 +400,9 @@ impl<'a> Run<'a> {
 
     async fn lake_holdings(&mut self, forms: &Arc<Forms>) -> Result<Vec<Holding>> {
         let Some(picture) = self.lake.take() else { return Ok(Vec::new()) };
-        let (forms, key, kind) = (Arc::clone(forms), self.source.key.clone(), self.source.kind);
+        let source = self.source.as_ref();
+        let Some((key, kind)) = source.map(|source| (source.key.clone(), source.kind)) else { return Ok(Vec::new()) };
+        let forms = Arc::clone(forms);
         let mut facts = std::mem::take(&mut self.facts);
         let (picture, facts, read) = blocking(move || {
             let read = picture.holdings(&key, kind, &forms, &mut facts);
@@ -420,7 +438,7 @@ impl<'a> Run<'a> {
             .collect();
         let mut handles: Vec<Handle> = suspects.iter().map(|suspect| suspect.handle).collect();
         handles.sort_unstable();
-        let (topic, forms, kind) = (self.topic_name(), Arc::clone(forms), self.source.kind);
+        let (topic, forms, kind) = (self.topic_name(), Arc::clone(forms), self.source()?.kind);
         let sighted =
             ask(&self.cluster, move |cluster| read_broker::sightings(cluster, &topic, &until, &handles, &forms, kind))
                 .await?;
@@ -439,6 +457,7 @@ impl<'a> Run<'a> {
                 return Check::skipped(section);
             }
             match section {
+                Section::Postgres | Section::StateFile if self.source.is_none() => Check::without_table(section),
                 Section::Postgres => checks::postgres(&self.facts, &self.places, &self.outlook),
                 Section::Kafka => checks::kafka(&self.facts, &self.places, &self.outlook),
                 Section::Lake => checks::lake(&self.facts, &self.places, &self.outlook),
@@ -452,16 +471,17 @@ impl<'a> Run<'a> {
     }
 
     fn next_commands(&self) -> Vec<String> {
-        let config = match &self.settings.file {
-            Some(file) if file.as_os_str() != DEFAULT_CONFIG => format!(" --config {}", file.display()),
-            _ => String::new(),
-        };
         let mut next = Vec::new();
-        if self.facts.not_yet_published > 0 || self.facts.cursor.is_none() {
-            next.push(format!("foodstream producer{config} --once"));
+        if self.source.is_some() && (self.facts.not_yet_published > 0 || self.facts.cursor.is_none()) {
+            next.push(format!("foodstream producer{} --once", self.settings.flags(defaults::CONFIG_FILE)));
         }
         if self.facts.messages_waiting > 0 || self.facts.not_yet_published > 0 || !self.outlook.founded {
-            next.push(format!("foodstream consumer{config} --once"));
+            next.push(match self.settings.preset {
+                Preset::Orders => format!("foodstream consumer{} --once", self.settings.flags(defaults::CONFIG_FILE)),
+                Preset::Purchases => {
+                    format!("foodstream purchases run{} --once", self.settings.flags(defaults::PURCHASES_CONFIG_FILE))
+                }
+            });
         }
         next
     }

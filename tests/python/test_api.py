@@ -23,6 +23,7 @@ import pyarrow
 import pytest
 from foodstream import _core
 from foodstream._stack import process
+from foodstream.purchases import DataValidator, EventProducer, StreamingJob
 
 SECRET = "s3cret-canary"
 # Py_TPFLAGS_BASETYPE: the class may have subclasses.
@@ -87,6 +88,57 @@ def test_overrides_stand_above_a_dict_and_a_config_can_be_used_again(tmp_path: P
     assert 'topic="other"' in repr(foodstream.Producer(config))
     with pytest.raises(foodstream.ConfigError, match="overrides"):
         foodstream.Producer(config, overrides={})
+
+
+PURCHASES = "kafka: {topic_name: other}\naggregate: {group_by: [currency, product_category]}\n"
+
+
+def test_a_config_keeps_its_preset_and_the_classes_of_purchases_refuse_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "purchases.yml"
+    file.write_text(PURCHASES, encoding="utf-8")
+    with pytest.raises(foodstream.ConfigError, match="currency"):
+        foodstream.Config(file)
+    config = foodstream.Config(file, preset="purchases")
+    event = EventProducer(config).generate()
+    assert DataValidator(config).validate([event])
+    assert "other" in repr(StreamingJob(config))
+    orders = foodstream.Config(settings(tmp_path))
+    for kind in (EventProducer, StreamingJob, DataValidator):
+        with pytest.raises(foodstream.ConfigError, match='preset="purchases"'):
+            kind(orders)
+        with pytest.raises(foodstream.ConfigError, match="`preset` is `orders`"):
+            kind(file, overrides={"preset": "orders"})
+    columns = [{"name": "created_at", "type": "timestamp"}]
+    assert DataValidator(foodstream.Config(settings(tmp_path), overrides={"schema": columns})).validate([])
+    with pytest.raises(foodstream.ConfigError, match="use orders or purchases"):
+        foodstream.Config(file, preset="sales")  # type: ignore[arg-type]
+    with pytest.raises(foodstream.ConfigError, match="already"):
+        foodstream.Config(config, preset="purchases")
+
+
+def test_a_file_that_says_its_preset_is_taken_for_what_it_is_by_every_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "purchases.yml"
+    file.write_text("preset: purchases\n" + PURCHASES, encoding="utf-8")
+    assert {"currency", "product_category"} <= set(polars.DataFrame(foodstream.totals(file)).columns)
+    assert "product_name" in polars.DataFrame(foodstream.read(file)).columns
+    assert EventProducer(foodstream.Config(file)).generate()["currency"]
+    file.write_text(PURCHASES, encoding="utf-8")
+    named = foodstream.totals(file, overrides={"preset": "purchases"})
+    assert "product_category" in polars.DataFrame(named).columns
+
+
+def test_keys_of_the_jvm_are_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "foodstream"):
+        EventProducer({"spark": {"master": "local"}, "producer": {"acks": 1}})
+    said = {record.levelname: record.getMessage() for record in caplog.records}
+    assert "`spark.master` is a key of the JVM" in said["INFO"]
+    assert "raised to `all`" in said["WARNING"]
 
 
 def test_reprs_are_one_line_without_secrets(tmp_path: Path) -> None:

@@ -170,6 +170,43 @@ async fn messages_of_other_programs_are_extra_in_the_lake_and_nothing_in_quarant
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_a_table_messages_are_counted_against_lake_and_quarantine() {
+    let stage = Stage::orders().await;
+    let mut settings = stage.settings.clone();
+    settings.postgres = None;
+    let report = verify(&settings, &VerifyOptions::default()).await.unwrap();
+    assert_eq!((report.exit_code(), report.status()), (0, Status::Pending), "{}", report.render(false));
+    assert_eq!(report.next, ["foodstream consumer --once"], "nobody polls a table here");
+
+    stage.produce().await;
+    stage.foreign_message("not json").await;
+    let report = verify(&settings, &VerifyOptions::default()).await.unwrap();
+    assert_eq!((report.facts.messages_waiting, report.status()), (11, Status::Pending), "{}", report.render(false));
+
+    stage.consume().await;
+    let report = verify(&settings, &VerifyOptions::default()).await.unwrap();
+    let text = report.render(false);
+    assert_eq!((report.exit_code(), report.status()), (0, Status::Ok), "{text}");
+    assert_eq!((report.facts.lake_rows, report.facts.quarantine_rows), (10, 1));
+    assert_eq!((report.facts.messages_consumed, report.facts.messages_counted), (11, Some(11)));
+    for line in [
+        "- SKIPPED | PostgreSQL | no table to compare with: the configuration has no section `postgres`",
+        "✓ Compared by count: 11 messages consumed, as many as the topic has up to there",
+        "✓ PIPELINE HEALTHY",
+    ] {
+        assert!(text.contains(line), "{line}\n in\n{text}");
+    }
+
+    std::fs::remove_file(&stage.lake_files()[0]).unwrap();
+    let report = verify(&settings, &VerifyOptions::default()).await.unwrap();
+    assert_eq!((report.exit_code(), report.facts.missing_files.len()), (3, 1), "{}", report.render(false));
+    for section in [Section::Postgres, Section::StateFile] {
+        let asked = verify(&settings, &VerifyOptions { section: Some(section) }).await;
+        assert!(asked.unwrap_err().to_string().contains("the section `postgres` is missing"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn orphan_missing_and_damaged_files_and_a_broken_log_are_faults() {
     let stage = Stage::orders().await;
     stage.produce().await;

@@ -13,12 +13,11 @@ use clap::builder::styling::Styles;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
+use crate::config::{Preset, defaults};
 use values::{parse_rate, parse_seconds, parse_share};
 
 pub use purchases::{BatchForm, Purchases, PurchasesCommon, PurchasesProduce, PurchasesRun};
 
-/// The file the shipped project has, so that commands started in its folder need no flag.
-pub const DEFAULT_CONFIG: &str = "configs/orders_stream.yml";
 /// Orders of one round of the guide.
 const DEFAULT_ORDERS: u64 = 5;
 /// Enough for a partition of each of three days to be worth looking at.
@@ -93,8 +92,11 @@ pub enum Command {
 #[command(next_help_heading = "Common options")]
 pub struct Common {
     /// Configuration file
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    #[arg(long, value_name = "FILE", default_value = defaults::CONFIG_FILE)]
     pub config: PathBuf,
+    /// What lies below the file, orders or purchases [default: as the file says, else orders]
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<Preset>,
     /// Table, in place of the configured one
     #[arg(long, value_name = "[SCHEMA.]TABLE")]
     pub table: Option<String>,

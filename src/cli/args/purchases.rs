@@ -7,9 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::values::{parse_seconds, parse_share};
 use super::{Demo, Output, ShownTotals, Waits};
-
-/// The file that the shipped project has for them.
-const DEFAULT_PURCHASES_CONFIG: &str = "configs/purchases.yml";
+use crate::config::defaults;
 
 #[derive(Debug, Subcommand)]
 pub enum Purchases {
@@ -91,7 +89,7 @@ pub enum BatchForm {
 #[command(next_help_heading = "Common options")]
 pub struct PurchasesCommon {
     /// Configuration file; what it leaves out is as in the shipped one
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_PURCHASES_CONFIG)]
+    #[arg(long, value_name = "FILE", default_value = defaults::PURCHASES_CONFIG_FILE)]
     pub config: PathBuf,
     /// Override a setting, as in `producer.rate=500`; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]

@@ -51,7 +51,7 @@ fn unreadable(error: &Error) -> Finding {
     Finding::wrong(
         CONFIGURATION,
         error.report(),
-        "mend the file; `foodstream config check --config FILE` shows the line",
+        "mend the file; `foodstream config check --preset purchases --config FILE` shows the line",
     )
 }
 

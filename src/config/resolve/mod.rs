@@ -8,6 +8,7 @@ mod events;
 mod kafka;
 mod lake;
 mod postgres;
+mod rhythm;
 mod validation;
 
 use std::path::PathBuf;
@@ -47,10 +48,10 @@ pub(super) fn settings(root: &Node, source: Arc<Source>) -> Checked<Settings> {
     resolver.check_folders(lake.as_ref(), &streaming)?;
     let topic = kafka.as_ref().map(|kafka| kafka.topic.as_str());
     let memory_budget_mb = raw.memory.and_then(|memory| memory.budget_mb).map_or(defaults::MEMORY_BUDGET_MB, narrowed);
-    let trigger = resolver.spark(&raw.spark.unwrap_or_default())?;
     let raw_consumer = raw.consumer.unwrap_or_default();
     let max_batch_bytes = resolver.batch_bytes(raw_consumer.max_batch_bytes.map(narrowed), memory_budget_mb)?;
-    let trigger = resolver.trigger(&raw_consumer, interval, trigger);
+    let trigger = resolver.trigger(&raw_consumer, &raw.spark.unwrap_or_default())?;
+    let trigger = trigger.unwrap_or_else(|| seconds(interval));
     let consumer = resolver.consumer(&raw_consumer, trigger, topic, max_batch_bytes)?;
     let events = resolver.events(&raw.producer.unwrap_or_default())?;
     let schema = raw.schema.map(|columns| resolver.schema(&columns)).transpose()?;
@@ -66,6 +67,7 @@ pub(super) fn settings(root: &Node, source: Arc<Source>) -> Checked<Settings> {
     let provenance = resolver.provenance;
     Ok(Settings {
         file,
+        preset: raw.preset.unwrap_or_default(),
         postgres,
         kafka,
         cdc,
@@ -207,13 +209,6 @@ impl Resolver<'_> {
             checkpoint_location: self.path("streaming.checkpoint_location", raw.checkpoint_location.as_ref())?,
             state_file: state.map(|path| if is_file(&path) { path } else { path.join(STATE_FILE) }),
         })
-    }
-
-    /// What somebody wrote in Spark's words counts before what only a preset has.
-    fn trigger(&self, raw: &RawConsumer, interval: f64, spark: Option<Duration>) -> Duration {
-        let is_preset = self.is_preset("consumer", "trigger_interval_ms");
-        let own = raw.trigger_interval_ms.filter(|_| spark.is_none() || !is_preset);
-        own.map(millis).or(spark).unwrap_or_else(|| seconds(interval))
     }
 
     fn consumer(

@@ -6,6 +6,8 @@ mod bad_values;
 mod documents;
 mod kafka;
 mod layers;
+mod presets;
+mod rhythm;
 mod secrets;
 mod shipped;
 mod values;

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Compression, SslMode, StartingOffsets, parse};
+use crate::config::{Compression, SslMode, StartingOffsets, parse, schema};
 
 #[test]
 fn every_default_is_the_documented_one() {
@@ -208,6 +208,59 @@ fn show_tells_where_each_value_came_from() {
     assert_eq!(entry("kafka.num_partitions"), ("3", "default"));
     assert_eq!(settings.show(false).lines().count(), effective.len());
     assert!(settings.show(true).contains("# orders.yml:2\n"));
+}
+
+/// A key is shown under its own name, or under the one whose value it gives.
+#[test]
+fn every_key_that_has_an_effect_is_shown() {
+    const WITHOUT_EFFECT: &[&str] = &[
+        "postgres.driver",
+        "producer.acks",
+        "producer.retries",
+        "spark.app_name",
+        "spark.master",
+        "spark.output_mode",
+    ];
+    const UNDER_ANOTHER: &[(&str, &str)] = &[
+        ("postgres.jdbc_url", "postgres.host"),
+        ("postgres.password_file", "postgres.password"),
+        ("producer.event_interval_seconds", "producer.rate"),
+        ("spark.trigger_processing_time", "consumer.trigger_interval_ms"),
+        ("streaming.batch_interval", "consumer.trigger_interval_ms"),
+    ];
+    let names = "kafka:\n  properties: {a: 1}\n  producer: {b: 1}\n  consumer: {c: 1}\n  topic_config: {d: 1}\n";
+    let yaml = format!("{}datalake: {{path: lake}}\n", ORDERS.replace("kafka:\n", names));
+    let effective = load(&yaml).effective();
+    let keys = schema::key_paths();
+    for key in keys.iter().filter(|key| !WITHOUT_EFFECT.contains(&key.as_str())) {
+        let under = UNDER_ANOTHER.iter().find(|(given, _)| given == key).map_or(key.as_str(), |(_, shown)| shown);
+        let within = format!("{under}.");
+        let shown = effective.iter().any(|entry| entry.key == under || entry.key.starts_with(&within));
+        assert!(shown, "`config show` lacks {key}");
+    }
+    for entry in &effective {
+        let known = keys.iter().any(|key| entry.key == *key || entry.key.starts_with(&format!("{key}.")));
+        assert!(known, "`config show` has {}, which is no key", entry.key);
+    }
+}
+
+#[test]
+fn show_tells_the_generator_and_the_totals_with_their_origin() {
+    let yaml = "producer: {rate: 7, batch_size: 9}\naggregate: {every: hour, sum: []}\nspark: {trigger_processing_time: 3 s}\n";
+    let shown = load_with(yaml, &set(&["producer.event_interval_seconds=4"])).show(true);
+    for line in [
+        "producer.rate = 0.25 # --set producer.event_interval_seconds",
+        "producer.batch_size = 9 # orders.yml:1",
+        "producer.seed = - # default",
+        "aggregate.every = hour # orders.yml:2",
+        "aggregate.sum = - # orders.yml:2",
+        "aggregate.max_groups = 1000 # default",
+        "consumer.trigger_interval_ms = 3000 # orders.yml:3",
+    ] {
+        let spaced: Vec<String> =
+            shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert!(spaced.iter().any(|shown| shown == line), "{line}\n in\n{shown}");
+    }
 }
 
 #[test]

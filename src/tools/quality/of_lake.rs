@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{REASONS_COLUMN, Reasons, Tally};
-use crate::config::Settings;
+use crate::config::{Settings, defaults};
 use crate::error::{Error, Kind, Result};
 use crate::lake::read::{LakeReader, ReadOptions, Root};
 use crate::lake::report::{LogReport, log_report};
@@ -46,7 +46,7 @@ pub struct QualityReport {
 pub fn quality_of_lake(settings: &Settings) -> Result<QualityReport> {
     let (lake_settings, checkpoint) = (settings.require_lake()?, settings.require_checkpoint()?);
     for _ in 0..MAX_READINGS {
-        let log = sound_log(log_report(checkpoint)?)?;
+        let log = sound_log(settings, log_report(checkpoint)?)?;
         let open = |root| LakeReader::with_settings(lake_settings, Some(checkpoint), root);
         let (lake, quarantine) = (open(Root::Lake)?, open(Root::Quarantine)?);
         let counts = log.head.as_ref().map(|head| head.counts).unwrap_or_default();
@@ -57,12 +57,17 @@ pub fn quality_of_lake(settings: &Settings) -> Result<QualityReport> {
     Err(Error::new(Kind::Lake, "the lake's log moved on during each of a hundred readings; try again").retriable())
 }
 
-fn sound_log(log: LogReport) -> Result<LogReport> {
+fn sound_log(settings: &Settings, log: LogReport) -> Result<LogReport> {
     match log.faults.first() {
         None => Ok(log),
         Some(fault) => Err(Error::new(
             Kind::Lake,
-            format!("{} has a fault: {}; `foodstream verify` describes it", fault.path.display(), fault.what),
+            format!(
+                "{} has a fault: {}; `foodstream verify{}` describes it",
+                fault.path.display(),
+                fault.what,
+                settings.flags(defaults::CONFIG_FILE)
+            ),
         )),
     }
 }
