@@ -374,6 +374,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_looked_at_is_no_worse_than_what_was() {
+        let (facts, outlook) = running();
+        let mut report = report(facts, &Outlook { no_table: true, ..outlook });
+        report.sections[0] = Check::without_table(Section::Postgres);
+        report.sections[3] = Check::without_table(Section::StateFile);
+        assert_eq!((report.exit_code(), report.status(), &report.to_json()["status"]), (0, Status::Ok, &"ok".into()));
+        let text = report.render(false);
+        assert!(text.contains("- SKIPPED | PostgreSQL | no table to compare with"), "{text}");
+        assert!(text.ends_with("✓ PIPELINE HEALTHY\n") && !text.contains("published rows agree"), "{text}");
+    }
+
+    #[test]
     fn what_comes_twice_is_a_fault_only_where_it_was_promised_not_to() {
         let (mut facts, outlook) = running();
         facts.duplicate = Offenders { count: 1, keys: vec!["7".into()] };
