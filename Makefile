@@ -4,7 +4,7 @@
 #   VENV=.venv             where it is made
 #   CARGO_TARGET_DIR=…     where Rust builds, if several clones should share what is compiled
 #   CONFIG=… PURCHASES=…   the configuration of the orders-* and the run-* chores
-#   WORKERS=3              processes the Python tests are shared among; 0 for one, with a debugger
+#   WORKERS=4              processes the Python tests are shared among; 0 for one, with a debugger
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +12,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 CONFIG ?= configs/orders_stream.yml
 PURCHASES ?= configs/purchases.yml
 # More than processors, here and for the Rust tests: most tests wait for a service most of the time.
-WORKERS ?= 3
+WORKERS ?= 4
 export RUST_TEST_THREADS ?= 4
 PYTEST = "$(BIN)/pytest" -n $(WORKERS)
 
