@@ -14,7 +14,8 @@ PURCHASES ?= configs/purchases.yml
 # More than processors, here and for the Rust tests: most tests wait for a service most of the time.
 WORKERS ?= 4
 export RUST_TEST_THREADS ?= 4
-PYTEST = "$(BIN)/pytest" -n $(WORKERS)
+# A process that dies takes the run with it: replaced, it may leave the others waiting for ever.
+PYTEST = "$(BIN)/pytest" -n $(WORKERS) --max-worker-restart 0
 
 BIN := $(abspath $(VENV))/bin
 # An interpreter switched on in the shell must not decide where things go; maturin and pyo3 both look at this.

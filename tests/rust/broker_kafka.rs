@@ -267,6 +267,22 @@ fn a_seek_amid_fetches_hands_out_nothing_from_before_it() {
     assert_eq!(member.seen_offsets(0), (3..20_000).collect::<Vec<_>>());
 }
 
+/// librdkafka aborts the process where a partition is stopped again before the first stop is through.
+#[test]
+fn seeks_and_a_close_in_quick_succession_end_no_process() {
+    let topic = topic(&Real, 3);
+    publish(&mut new_producer(&Real), &topic.name, &numbered(0..300));
+    let mut member = joined(&Real, &topic.name, &[]);
+    for target in 0..5 {
+        member.poll_until("reading to begin", |member| !member.seen.is_empty());
+        for partition in 0..3 {
+            member.consumer.seek(&[PartitionOffset { partition, offset: target }]).unwrap();
+        }
+        member.seen.clear();
+    }
+    member.consumer.close();
+}
+
 #[test]
 fn an_idempotent_producer_delivers_without_transactions() {
     let topic = topic(&Real, 1);

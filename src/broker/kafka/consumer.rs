@@ -29,6 +29,11 @@ const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// A poll wakes this often to look at errors of the connection.
 const WAIT_SLICE: Duration = Duration::from_millis(100);
 
+/// A partition that is being stopped must not be stopped again before the first stop is through: librdkafka 2.12 counts
+/// both and aborts the process (`rd_kafka_assignment_partition_stopped`). It tells nobody when one is through; that
+/// takes two of its threads a wake-up each, and this is a hundred times that.
+const STOP_TIME: Duration = Duration::from_millis(300);
+
 /// What a poll may still add to its batch.
 struct Limits {
     messages: usize,
@@ -52,6 +57,10 @@ pub struct KafkaGroupConsumer {
     positions: BTreeMap<i32, i64>,
     /// The last rebalance the owner was told of and has not answered.
     unanswered: Option<Rebalance>,
+    /// The last assignment was of some partitions: they are, or will be, read.
+    reading: bool,
+    /// When partitions were last stopped, until something of those started after them came.
+    stopped_at: Option<Instant>,
     message_bytes: usize,
     closed: bool,
 }
@@ -70,6 +79,8 @@ impl KafkaGroupConsumer {
             topic: kafka.topic.clone(),
             positions: BTreeMap::new(),
             unanswered: None,
+            reading: false,
+            stopped_at: None,
             message_bytes: TYPICAL_MESSAGE_BYTES,
             closed: false,
         })
@@ -114,6 +125,7 @@ impl KafkaGroupConsumer {
                     if let Some(position) = self.positions.get_mut(&message.partition)
                         && message.offset >= *position
                     {
+                        self.stopped_at = None;
                         if !events.is_empty() || into.len() >= most || into.byte_len() >= most_bytes {
                             return Ok(Drained::Stopped);
                         }
@@ -125,6 +137,7 @@ impl KafkaGroupConsumer {
                     if let Some(position) = self.positions.get_mut(&partition)
                         && offset >= *position
                     {
+                        self.stopped_at = None;
                         *position = offset;
                         events.push(Event::EndOfPartition { partition, offset });
                     }
@@ -219,9 +232,27 @@ impl KafkaGroupConsumer {
     fn restart(&mut self, positions: BTreeMap<i32, i64>) -> Result<()> {
         let list = self.list(positions.iter().map(|(&partition, &offset)| (partition, offset)))?;
         self.queue.forget_taken();
-        self.handle.assign(Some(&list)).map_err(|failure| self.failed(&failure))?;
+        self.replace(Some(&list), !positions.is_empty())?;
         self.positions = positions;
         Ok(())
+    }
+
+    fn replace(&mut self, list: Option<&TopicPartitionList>, reading: bool) -> Result<()> {
+        self.let_stops_pass();
+        self.handle.assign(list).map_err(|failure| self.failed(&failure))?;
+        if std::mem::replace(&mut self.reading, reading) {
+            self.stopped_at = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Before partitions are stopped.
+    fn let_stops_pass(&mut self) {
+        if self.reading
+            && let Some(stopped_at) = self.stopped_at.take()
+        {
+            std::thread::sleep(STOP_TIME.saturating_sub(stopped_at.elapsed()));
+        }
     }
 
     /// How many entries may be taken without going far beyond the limit of bytes.
@@ -286,7 +317,7 @@ impl GroupConsumer for KafkaGroupConsumer {
         if positions.is_empty() && !accepts {
             self.positions.clear();
             self.queue.forget_taken();
-            return self.handle.assign(None).map_err(|failure| self.failed(&failure));
+            return self.replace(None, false);
         }
         self.restart(positions.iter().map(|position| (position.partition, position.offset)).collect())
     }
@@ -322,6 +353,7 @@ impl GroupConsumer for KafkaGroupConsumer {
         }
         self.positions.clear();
         self.queue.forget_taken();
+        self.let_stops_pass();
         if let Err(failure) = self.handle.close_consumer() {
             tracing::debug!(target: "foodstream::kafka", "leaving the group: {}", failure.text);
         }
