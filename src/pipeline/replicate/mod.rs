@@ -5,11 +5,12 @@
 //!   ▲                                                                      │
 //!   └────────── seek, after a failure, to the cursor read back from Kafka ◀┘
 //! ```
-//! While one page is put into the send queue the next is read. Under backlog pages follow each other without a
+//! While one page is sent and its transaction committed the next is read. Under backlog pages follow each other without a
 //! pause and share a transaction, bounded by rows and age, so that throughput does not depend on
 //! `cdc.batch_limit`; a page is bounded by its bytes as well. Below: `capture`, `publish`.
 
 mod limit;
+mod outbox;
 mod report;
 mod sender;
 
@@ -30,8 +31,8 @@ use super::progress::{Published, Reports};
 use super::retry::Backoff;
 use super::shutdown::Stop;
 use limit::PageLimit;
+use outbox::Outbox;
 use report::Lines;
-use sender::Receipt;
 pub use sender::Sender;
 
 /// A bounded run asks again this soon while it waits for the horizon to pass.
@@ -76,7 +77,7 @@ pub trait BoundedSource: Source {
 /// The producer's loop and everything it owns.
 pub struct Replicate<S> {
     source: S,
-    sender: Sender,
+    outbox: Outbox,
     options: Options,
     stop: Stop,
     clock: Arc<dyn Clock>,
@@ -87,9 +88,6 @@ pub struct Replicate<S> {
     read_to: Cursor,
     /// The open transaction: rows in it, when it began, the page that ended it last.
     open: Option<Open>,
-    /// Rows on their way into the send queue while the next page is read.
-    sending: Option<Receipt>,
-    spare: Vec<ChangeBatch>,
     limit: PageLimit,
     backoff: Backoff,
     /// Rows of the whole pipeline up to the last position known: tells what an unclear commit was.
@@ -128,7 +126,7 @@ impl<S: BoundedSource> Replicate<S> {
         lines.starts_at(start);
         Replicate {
             source,
-            sender,
+            outbox: Outbox::new(sender),
             backoff: Backoff::new(&options.retry, false),
             lines,
             limit: PageLimit::new(options.batch_limit, options.transaction_max_rows, options.page_max_bytes),
@@ -139,8 +137,6 @@ impl<S: BoundedSource> Replicate<S> {
             done: Published { cursor: Some(start.cursor), ..Published::default() },
             read_to: start.cursor,
             open: None,
-            sending: None,
-            spare: Vec::new(),
             rows_published: start.rows_published,
             astray: false,
         }
@@ -193,10 +189,9 @@ impl<S: BoundedSource> Replicate<S> {
         match result {
             Err(error) if error.kind() == Kind::Interrupted => Ok(()),
             Err(error) => {
-                self.sending = None;
                 self.open = None;
                 self.astray = true;
-                let _ = self.sender.abort().await;
+                let _ = self.outbox.abort().await;
                 Err(error)
             }
             Ok(()) => Ok(()),
@@ -234,10 +229,13 @@ impl<S: BoundedSource> Replicate<S> {
             if page.rows > 0 {
                 still_since = self.clock.instant();
             }
-            if (!page.full || self.transaction_is_due()) && !self.commit_or_recover().await? {
+            if page.full {
+                if self.transaction_is_due() {
+                    self.begin_commit_or_recover().await?;
+                }
                 continue;
             }
-            if page.full {
+            if !self.commit_or_recover().await? {
                 continue;
             }
             if let Some(goal) = goal {
@@ -261,7 +259,7 @@ impl<S: BoundedSource> Replicate<S> {
     }
 
     fn pending_total(&self) -> u64 {
-        self.done.rows + self.open.map_or(0, |open| open.rows)
+        self.done.rows + self.outbox.committing_rows() + self.open.map_or(0, |open| open.rows)
     }
 
     fn transaction_is_due(&self) -> bool {
@@ -303,8 +301,7 @@ impl<S: BoundedSource> Replicate<S> {
     }
 
     async fn page(&mut self, limit: u32) -> Result<Page, Failure> {
-        let mut batch = self.spare.pop().unwrap_or_default();
-        batch.clear();
+        let mut batch = self.outbox.buffer();
         self.done.polls += 1;
         self.lines.poll(self.done.polls, self.read_to);
         let result = self.read_page(limit, &mut batch).await;
@@ -317,14 +314,18 @@ impl<S: BoundedSource> Replicate<S> {
         let page = match result {
             Ok(page) if page.rows > 0 => page,
             other => {
-                self.spare.push(batch);
+                self.outbox.give_back(batch);
                 return other;
             }
         };
         let end = batch.end.ok_or_else(|| Failure::Sink(Error::bug("a page with rows has no end position")))?;
         self.lines.fetched(page.rows);
-        sent(&mut self.sending, &mut self.spare).await.map_err(Failure::Sink)?;
-        self.sending = Some(self.sender.append(batch).await.map_err(Failure::Sink)?);
+        // Nothing is sent after a commit that is not known to have succeeded.
+        if let Err(error) = self.settle().await {
+            self.outbox.give_back(batch);
+            return Err(Failure::Sink(error));
+        }
+        self.outbox.append(batch).await.map_err(Failure::Sink)?;
         self.read_to = end;
         let since = self.open.map_or_else(|| self.clock.instant(), |open| open.since);
         self.open = Some(Open {
@@ -356,7 +357,10 @@ impl<S: BoundedSource> Replicate<S> {
                 () = stop.requested() => return Err(Failure::Source(Error::interrupted())),
                 () = tokio::time::sleep(left) => {}
             }
-            let committed = commit(&self.sender, &mut self.sending, &mut self.spare, open).await;
+            let committed = match self.outbox.begin_commit(open).await {
+                Ok(()) => self.outbox.settle().await,
+                Err(error) => Err(error),
+            };
             let result = tokio::select! {
                 page = page => page,
                 () = stop.requested() => Err(Error::interrupted()),
@@ -364,32 +368,50 @@ impl<S: BoundedSource> Replicate<S> {
             (result, committed)
         };
         self.open = None;
-        self.note_commit(open, committed.map_err(Failure::Sink)?);
+        self.note_commit(committed.map_err(Failure::Sink)?);
         result.map_err(Failure::Source)
     }
 
     /// False when the commit failed and the position was read back: what was read since is read again.
     async fn commit_or_recover(&mut self) -> Result<bool> {
         match self.commit().await {
-            Ok(()) => {
-                // Both sides work: a page alone says nothing about the broker.
-                self.backoff.reset();
-                Ok(true)
-            }
+            Ok(()) => Ok(true),
             Err(error) => self.recover_from(Failure::Sink(error)).await.map(|()| false),
         }
     }
 
-    async fn commit(&mut self) -> Result<()> {
-        // Whatever comes of it, it is not open any more.
-        if let Some(open) = self.open.take() {
-            let info = commit(&self.sender, &mut self.sending, &mut self.spare, open).await?;
-            self.note_commit(open, info);
+    /// The same without waiting for the commit: the next page is read meanwhile.
+    async fn begin_commit_or_recover(&mut self) -> Result<()> {
+        match self.begin_commit().await {
+            Ok(()) => Ok(()),
+            Err(error) => self.recover_from(Failure::Sink(error)).await,
         }
+    }
+
+    async fn commit(&mut self) -> Result<()> {
+        self.begin_commit().await?;
+        self.settle().await
+    }
+
+    async fn begin_commit(&mut self) -> Result<()> {
+        // Whatever comes of it, it is not open any more.
+        match self.open.take() {
+            Some(open) => self.outbox.begin_commit(open).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for what is under way, and notes a commit.
+    async fn settle(&mut self) -> Result<()> {
+        let committed = self.outbox.settle().await?;
+        self.note_commit(committed);
         Ok(())
     }
 
-    fn note_commit(&mut self, open: Open, info: CommitInfo) {
+    fn note_commit(&mut self, committed: Option<(Open, CommitInfo)>) {
+        let Some((open, info)) = committed else { return };
+        // Both sides work: a page alone says nothing about the broker.
+        self.backoff.reset();
         self.rows_published = info.rows_published;
         self.done.rows += open.rows;
         self.done.transactions += 1;
@@ -432,12 +454,11 @@ impl<S: BoundedSource> Replicate<S> {
 
     /// Reads the position back and goes on from there. A stop leaves that to the next call, or the next start.
     async fn recover(&mut self) -> Result<()> {
-        self.sending = None;
         self.open = None;
         self.astray = true;
         loop {
             self.stop.check()?;
-            match self.sender.recover().await {
+            match self.outbox.recover().await {
                 Ok(start) => {
                     self.stand_at(&start);
                     return Ok(());
@@ -467,22 +488,4 @@ impl<S: BoundedSource> Replicate<S> {
         self.stop.sleep(pause).await;
         Ok(())
     }
-}
-
-/// Waits until the rows under way are in the send queue.
-async fn sent(sending: &mut Option<Receipt>, spare: &mut Vec<ChangeBatch>) -> Result<()> {
-    let Some(receipt) = sending.take() else { return Ok(()) };
-    let (batch, sent) = receipt.buffer().await?;
-    spare.push(batch);
-    sent
-}
-
-async fn commit(
-    sender: &Sender,
-    sending: &mut Option<Receipt>,
-    spare: &mut Vec<ChangeBatch>,
-    open: Open,
-) -> Result<CommitInfo> {
-    sent(sending, spare).await?;
-    sender.commit(open.horizon_us, open.snapshot_xmin).await
 }

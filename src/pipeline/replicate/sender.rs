@@ -45,10 +45,11 @@ impl Sender {
         Ok(Receipt(receipt))
     }
 
-    pub async fn commit(&self, horizon_us: i64, snapshot_xmin: u64) -> Result<CommitInfo> {
-        let (reply, answer) = oneshot::channel();
+    /// Asks for the commit of what was appended and returns at once.
+    pub async fn commit(&self, horizon_us: i64, snapshot_xmin: u64) -> Result<CommitReceipt> {
+        let (reply, receipt) = oneshot::channel();
         self.send(Request::Commit { horizon_us, snapshot_xmin, reply }).await?;
-        answer.await.map_err(|_| gone())?
+        Ok(CommitReceipt(receipt))
     }
 
     /// A new producer instance that fences the old one, and the position that was really published.
@@ -87,6 +88,16 @@ impl Receipt {
     /// Waits until the rows are in the send queue; the buffer comes back in any case.
     pub async fn buffer(self) -> Result<(ChangeBatch, Result<()>)> {
         self.0.await.map_err(|_| gone())
+    }
+}
+
+/// A commit under way.
+#[derive(Debug)]
+pub struct CommitReceipt(oneshot::Receiver<Result<CommitInfo>>);
+
+impl CommitReceipt {
+    pub async fn outcome(self) -> Result<CommitInfo> {
+        self.0.await.map_err(|_| gone())?
     }
 }
 
