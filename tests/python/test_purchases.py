@@ -1,8 +1,14 @@
 """The purchase pipeline over real Kafka: the documents' output to the digit, and totals that survive anything."""
 
+import fcntl
 import json
 import re
 import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -141,6 +147,29 @@ def test_kills_on_the_way_change_no_total(purchases: Any, eventually: Any) -> No
         job.wait()
     purchases.run("purchases run", "--once")
     assert sum(count for count, _ in totals(purchases).values()) == 20_000
+    assert totals(purchases) == totals_of_the_lake(purchases.lake)
+
+
+def test_a_reader_that_has_paused_holds_up_no_stop(purchases: Any, eventually: Any) -> None:
+    purchases.config["consumer"]["maxOffsetsPerTrigger"] = 100
+    publish(purchases, [event(n, "Books", "1.00", f"{DAY}T10:00:00Z") for n in range(1, 6_001)])
+    words = [sys.executable, "-m", "foodstream", "purchases", "run", "--config", str(purchases.config_file)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=purchases.folder) as job:
+        assert job.stdout is not None
+        pipe = job.stdout.fileno()
+        capacity = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+
+        def unread() -> int:
+            (count,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))
+            return int(count)
+
+        # The rest of the pipe is less than the next block.
+        eventually(lambda: unread() > capacity - 4096, "a full pipe")
+        job.send_signal(signal.SIGTERM)
+        begun = time.monotonic()
+        assert job.wait(30) == 130
+        assert time.monotonic() - begun < 3
+    purchases.run("purchases run", "--once")
     assert totals(purchases) == totals_of_the_lake(purchases.lake)
 
 
