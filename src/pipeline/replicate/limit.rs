@@ -1,8 +1,11 @@
-//! How many rows the next page may bring: a poll's worth while nothing waits, a transaction's worth under backlog, and
-//! never more bytes than a page's share of the memory.
+//! How many rows the next page may bring: a poll's worth while nothing waits, a part of a transaction under backlog,
+//! and never more bytes than a page's share of the memory.
 
 /// Assumed until rows were seen: several times an order, so that a first page is not larger than the ones after it.
 const UNSEEN_ROW_BYTES: u64 = 1024;
+
+/// Pages of a full transaction: while one is sent the next is read, and the two are all that is held of it.
+const PAGES_PER_TRANSACTION: u32 = 4;
 
 /// Bounds of a page, and what the pages before it taught.
 #[derive(Debug)]
@@ -21,7 +24,7 @@ pub(super) struct PageLimit {
 
 impl PageLimit {
     pub fn new(poll_rows: u32, transaction_max_rows: u32, max_bytes: u64) -> Self {
-        let backlog_rows = transaction_max_rows.max(poll_rows);
+        let backlog_rows = (transaction_max_rows / PAGES_PER_TRANSACTION).max(poll_rows);
         PageLimit { poll_rows, backlog_rows, max_bytes, row_bytes: UNSEEN_ROW_BYTES, backlog: false, ceiling: None }
     }
 
@@ -62,14 +65,14 @@ mod tests {
     const MAX_BYTES: u64 = 32 << 20;
 
     fn backlog(row_bytes: usize) -> PageLimit {
-        let mut limit = PageLimit::new(1_000, 100_000, MAX_BYTES);
+        let mut limit = PageLimit::new(1_000, 400_000, MAX_BYTES);
         limit.succeeded(1_000, 1_000 * row_bytes, true);
         limit
     }
 
     #[test]
     fn under_backlog_ordinary_rows_come_by_the_transaction_and_wide_ones_by_their_bytes() {
-        assert_eq!(PageLimit::new(1_000, 100_000, MAX_BYTES).rows(), 1_000);
+        assert_eq!(PageLimit::new(1_000, 400_000, MAX_BYTES).rows(), 1_000);
         assert_eq!(backlog(200).rows(), 100_000);
         assert_eq!(backlog(10_000).rows(), (MAX_BYTES / 10_000) as u32);
         assert_eq!(backlog(64 << 20).rows(), 1, "a row larger than a page still comes");

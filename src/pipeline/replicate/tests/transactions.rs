@@ -14,8 +14,8 @@ async fn under_backlog_polls_share_transactions_and_grow() {
     assert_eq!(transactions(&replicate), [100, 100, 100, 100, 100, 5]);
     assert_eq!((done.rows, done.transactions), (505, 6));
     assert_eq!(done.cursor, Some(Cursor { timestamp_us: TEN + 505, key: Some(Key::Int(505)) }));
-    // A poll of ten, then the rest of the transaction at once, then whole transactions.
-    assert_eq!(bench.limits()[..4], [10, 90, 100, 100]);
+    // A poll of ten, then quarters of a transaction and what is left of it.
+    assert_eq!(bench.limits()[..9], [10, 25, 25, 25, 15, 25, 25, 25, 25]);
 }
 
 #[tokio::test]
@@ -102,8 +102,26 @@ async fn no_poll_is_awaited_in_an_open_transaction_beyond_its_age() {
     assert_eq!((done.rows, done.transactions), (30, 2), "the first page by its age, the rest together");
 }
 
-/// A producer whose send waits until another page has been asked for.
-struct Waiting(MemoryProducer, Arc<(Mutex<usize>, Condvar)>);
+/// Pages asked for so far.
+type Asked = Arc<(Mutex<usize>, Condvar)>;
+
+/// A producer that waits in `send`, or in the commit after two pages, until another page has been asked for.
+struct Waiting(MemoryProducer, Asked, Step);
+
+#[derive(Clone, Copy, PartialEq)]
+enum Step {
+    Send,
+    Commit,
+}
+
+impl Waiting {
+    fn wait_for(&self, page: usize) {
+        let (pages, asked) = &*self.1;
+        let guard = pages.lock().unwrap();
+        let late = asked.wait_timeout_while(guard, PATIENCE, |pages| *pages < page).unwrap().1;
+        assert!(!late.timed_out(), "page {page} was not read meanwhile");
+    }
+}
 
 impl TransactionalProducer for Waiting {
     fn init(&mut self, timeout: Duration) -> Result<()> {
@@ -115,10 +133,9 @@ impl TransactionalProducer for Waiting {
     }
 
     fn send(&mut self, topic: &str, rows: &ChangeBatch) -> Result<()> {
-        let (pages, asked) = &*self.1;
-        let guard = pages.lock().unwrap();
-        let late = asked.wait_timeout_while(guard, PATIENCE, |pages| *pages < 2).unwrap().1;
-        assert!(!late.timed_out(), "no page was read while one was being sent");
+        if self.2 == Step::Send {
+            self.wait_for(2);
+        }
         self.0.send(topic, rows)
     }
 
@@ -127,6 +144,10 @@ impl TransactionalProducer for Waiting {
     }
 
     fn commit(&mut self, timeout: Duration) -> Result<(), Uncommitted> {
+        let pages = *self.1.0.lock().unwrap();
+        if self.2 == Step::Commit && pages >= 2 {
+            self.wait_for(3);
+        }
         self.0.commit(timeout)
     }
 
@@ -135,22 +156,33 @@ impl TransactionalProducer for Waiting {
     }
 }
 
-struct WaitingFactory(MemoryBroker, Arc<(Mutex<usize>, Condvar)>);
+struct WaitingFactory(MemoryBroker, Asked, Step);
 
 impl ProducerFactory for WaitingFactory {
     type Producer = Waiting;
 
     fn create(&mut self) -> Result<Waiting> {
-        Ok(Waiting(self.0.producer("foodstream-shop"), self.1.clone()))
+        Ok(Waiting(self.0.producer("foodstream-shop"), self.1.clone(), self.2))
     }
 }
 
 #[tokio::test]
 async fn the_next_page_is_read_while_one_is_sent() {
-    let bench = Bench::new(25);
-    let pages = Arc::new((Mutex::new(0), Condvar::new()));
+    run_waiting(Step::Send).await;
+}
+
+#[tokio::test]
+async fn the_next_page_is_read_while_a_transaction_is_committed() {
+    run_waiting(Step::Commit).await;
+}
+
+/// Three pages in two transactions, with a producer that waits for the reader.
+async fn run_waiting(step: Step) {
+    let mut bench = Bench::new(25);
+    bench.options.transaction_max_rows = 20;
+    let pages = Asked::default();
     let options = bench.publisher_options();
-    let factory = WaitingFactory(bench.broker.clone(), pages.clone());
+    let factory = WaitingFactory(bench.broker.clone(), pages.clone(), step);
     let (publisher, start) = Publisher::open(factory, bench.broker.cluster(), options).unwrap();
     let script = move |page| {
         *pages.0.lock().unwrap() = page;
