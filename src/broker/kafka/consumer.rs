@@ -247,6 +247,7 @@ impl KafkaGroupConsumer {
     }
 
     /// Before partitions are stopped.
+    #[allow(clippy::disallowed_methods, reason = "there is no condition to wait for, and a stop waits for it too")]
     fn let_stops_pass(&mut self) {
         if self.reading
             && let Some(stopped_at) = self.stopped_at.take()
