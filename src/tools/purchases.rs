@@ -110,17 +110,21 @@ impl EventStream {
 
     /// Waits until everything sent is delivered, after a stop for a moment only. What is not by then is given up.
     pub fn flush(&mut self) -> Result<()> {
-        let delivered = self.deliver(FLUSH_TIMEOUT);
+        self.flush_within(FLUSH_TIMEOUT)
+    }
+
+    fn flush_within(&mut self, limit: Duration) -> Result<()> {
+        let delivered = self.deliver(limit);
         let lost = self.give_up();
         delivered.map_err(|error| error.after(format_args!("{lost} events are not known to be in the topic")))
     }
 
-    /// Waits for deliveries until none is open or the time is over, which a stop makes short.
+    /// Waits for deliveries until none is open or the time is over, which a stop makes short. An error as well for what
+    /// failed before and the caller was not told of.
     fn deliver(&mut self, limit: Duration) -> Result<()> {
         let begun = SystemClock.instant();
         let (mut stopped_at, mut failure) = (None, None);
         loop {
-            let failed_before = self.producer.failed_deliveries();
             let Err(failed) = self.producer.commit(FLUSH_SLICE) else { return failure.map_or(Ok(()), Err) };
             let now = SystemClock.instant();
             if stopped_at.is_none() && (self.stopping)() {
@@ -131,7 +135,7 @@ impl EventStream {
             if over || failed.error.kind() == Kind::Fenced {
                 return Err(failure.unwrap_or(failed.error));
             }
-            if self.producer.failed_deliveries() > failed_before {
+            if self.producer.failed_deliveries() > self.failures_told {
                 failure.get_or_insert(failed.error);
             }
         }
@@ -219,10 +223,7 @@ impl Drop for EventStream {
         if !self.unflushed {
             return;
         }
-        let delivered = self.deliver(LAST_FLUSH_TIMEOUT);
-        let lost = self.give_up();
-        if let Err(error) = delivered {
-            let error = error.after(format_args!("{lost} events are not known to be in the topic"));
+        if let Err(error) = self.flush_within(LAST_FLUSH_TIMEOUT) {
             tracing::warn!(target: "foodstream::purchases", "{}", error.report());
             *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import math
+import secrets
 import threading
 from collections import Counter
 from decimal import ROUND_HALF_UP, Decimal
@@ -13,7 +14,7 @@ import oracle
 import polars
 import pytest
 import topics
-from foodstream import FoodstreamError
+from foodstream import BrokerError, FoodstreamError
 from foodstream.purchases import EventProducer, StreamingJob
 from purchases import first_batch, message, second_batch
 
@@ -93,6 +94,22 @@ def test_published_events_arrive_as_they_are_under_their_customer(purchases: Any
     producer.close()
     with pytest.raises(FoodstreamError, match="closed"):
         producer.publish(event)
+
+
+def test_an_event_that_the_broker_refused_is_told_by_the_next_flush(purchases: Any, eventually: Any) -> None:
+    purchases.config["kafka"]["topic_name"] += "_narrow"
+    topics.create(*place(purchases), **{"max.message.bytes": "1000"})
+    with EventProducer(purchases.config) as producer:
+        producer.publish({"customer_id": "c", "note": secrets.token_hex(5_000)})  # which no compression makes fit
+
+        def another_arrived() -> bool:
+            producer.publish({"customer_id": "c"})
+            return bool(topics.bounds(*place(purchases))[0][1])
+
+        eventually(another_arrived, "an event after the refused one")
+        with pytest.raises(BrokerError, match="events are not known to be in the topic: "):
+            producer.flush()
+        producer.flush()
 
 
 def test_a_run_keeps_its_limits_and_ends_when_it_is_told_to(purchases: Any, eventually: Any) -> None:
