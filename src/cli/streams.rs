@@ -191,25 +191,10 @@ async fn patience_after(stop: &Stop) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
     use super::*;
     use crate::clock::{Clock, SystemClock};
     use crate::config::Overrides;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::telemetry::testing::Lines;
 
     #[test]
     fn the_consumer_starts_with_the_documents_steps() {
@@ -230,7 +215,7 @@ mod tests {
             .with_writer(move || sink.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, || started(&settings, ingest::Bounds::default()).unwrap());
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let text = lines.text();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         assert_eq!(
             lines,

@@ -311,6 +311,32 @@ impl Visit for Line<'_> {
 }
 
 #[cfg(test)]
+pub mod testing {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    /// What a test's subscriber writes: clones write into one text.
+    #[derive(Clone, Default)]
+    pub struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        pub fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::io::{Read, Seek};
 

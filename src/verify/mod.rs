@@ -1,7 +1,8 @@
 //! Verify: is every row of the table, up to the cursor, in the lake or in quarantine, once and unaltered?
 //!
-//! Without a table the messages are counted instead (`counts`). Guarantees: rows are compared by key and content, independently of the pipeline's codec; beside living producer
-//! and consumer nothing is called a fault that is only on its way; nothing is written and no position is moved.
+//! Without a table the messages are counted instead (`counts`). Guarantees: rows are compared by key and content,
+//! independently of the pipeline's codec; beside living producer and consumer nothing is called a fault that is only on
+//! its way; nothing is written and no position is moved.
 //! Reads through `postgres`, `broker` and `lake`; `cli` and `python` show the report.
 //!
 //! ```text

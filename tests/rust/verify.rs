@@ -351,8 +351,13 @@ async fn beside_living_producer_and_consumer_nothing_is_ever_called_a_fault() {
     });
     let (settings, writing) = (stage.settings.clone(), stop.clone());
     let inserting = tokio::spawn(async move {
-        let load =
-            InsertOptions { count: 1_000_000, rate: Some(2_000.0), invalid_share: 0.05, ..InsertOptions::default() };
+        let load = InsertOptions {
+            count: 1_000_000,
+            rate: Some(2_000.0),
+            invalid_share: 0.05,
+            seed: Some(1),
+            ..InsertOptions::default()
+        };
         insert_test_orders(&settings, &load, async move { writing.requested().await }).await
     });
     for round in 0..12 {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{NoteLevel, Preset};
+use crate::telemetry::testing::Lines;
 
 const OURS: &str = "consumer:\n  trigger_interval_ms: 2000\n";
 /// A file without either; an empty one is refused.
@@ -102,19 +103,6 @@ fn keys_of_the_jvm_are_said_once_and_a_raised_acks_is_a_warning() {
 
 #[test]
 fn notes_reach_the_log_at_the_default_level() {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().expect("not poisoned").write(bytes)
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
     let lines = Lines::default();
     let sink = lines.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -124,7 +112,7 @@ fn notes_reach_the_log_at_the_default_level() {
         .finish();
     let settings = load("producer: {acks: 1}\nspark: {master: local}\n");
     tracing::subscriber::with_default(subscriber, || settings.log_notes());
-    let text = String::from_utf8(lines.0.lock().expect("not poisoned").clone()).expect("text");
+    let text = lines.text();
     assert!(text.contains("INFO") && text.contains("`spark.master` is a key of the JVM"), "{text}");
     assert!(text.contains("WARN") && text.contains("raised to `all`"), "{text}");
 }

@@ -235,8 +235,8 @@ fn a_missing_topic_is_made_with_the_configured_partitions() {
     assert_eq!(bench.positions(), [0, 0, 0, 0]);
 }
 
-#[test]
-fn a_failure_is_forgotten_once_the_broker_answers_though_no_message_comes() {
+/// A minute over three messages, with a broker that is there for some of the polls.
+fn run_while(is_reachable: impl Fn(u32) -> bool + Send + 'static) -> Result<Ingested> {
     let mut bench = Bench::new(1);
     // Shorter than the pause after a failure: a second one would come too late if the first still counted.
     bench.options.retry.start_timeout = Duration::from_millis(50);
@@ -244,22 +244,19 @@ fn a_failure_is_forgotten_once_the_broker_answers_though_no_message_comes() {
     let (broker, mut polls) = (bench.broker.clone(), 0);
     let mut ingest = bench.open(move |_| {
         polls += 1;
-        broker.set_reachable(!matches!(polls, 20 | 30 | 40));
+        broker.set_reachable(is_reachable(polls));
     });
-    let done = ingest.run(Bounds { timeout: Some(Duration::from_secs(60)), ..FOREVER }).unwrap();
+    ingest.run(Bounds { timeout: Some(Duration::from_secs(60)), ..FOREVER })
+}
+
+#[test]
+fn a_failure_is_forgotten_once_the_broker_answers_though_no_message_comes() {
+    let done = run_while(|poll| !matches!(poll, 20 | 30 | 40)).unwrap();
     assert_eq!(done.counts.input, 3);
 }
 
 #[test]
 fn a_broker_that_stays_away_from_an_idle_topic_is_given_up_on() {
-    let mut bench = Bench::new(1);
-    bench.options.retry.start_timeout = Duration::from_millis(50);
-    bench.append(0, 1..=3);
-    let (broker, mut polls) = (bench.broker.clone(), 0);
-    let mut ingest = bench.open(move |_| {
-        polls += 1;
-        broker.set_reachable(polls < 20);
-    });
-    let error = ingest.run(Bounds { timeout: Some(Duration::from_secs(60)), ..FOREVER }).unwrap_err();
+    let error = run_while(|poll| poll < 20).unwrap_err();
     assert_eq!(error.exit_code(), 75);
 }
