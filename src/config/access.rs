@@ -39,7 +39,17 @@ impl Settings {
 
     /// Nothing is said of a table: not even half a section. A pipeline may begin at its topic.
     pub fn has_no_table(&self) -> bool {
-        self.postgres.is_none() && !self.provenance.unfinished.contains_key("postgres")
+        let begun = self.provenance.unfinished.contains_key("postgres") && !self.knows_only_an_address();
+        self.postgres.is_none() && !begun
+    }
+
+    /// The environment says where a server is, as the local stack's does to all beside it, and nobody says more.
+    fn knows_only_an_address(&self) -> bool {
+        let mut said = self.provenance.origins.iter().filter(|(key, _)| key.starts_with("postgres"));
+        said.all(|(key, origin)| {
+            let is_address = matches!(key.as_str(), "postgres" | "postgres.host" | "postgres.port");
+            is_address && matches!(origin, Origin::Environment(_))
+        })
     }
 
     /// What a command that takes the file `default` by itself is to be told to find these settings again.
@@ -86,7 +96,9 @@ impl Settings {
 
     /// Sections that are there but lack a required key: an error each. `config check` reports them all.
     pub fn unfinished(&self) -> Vec<Error> {
-        self.provenance.unfinished.values().map(|problem| self.provenance.source.error(problem.clone())).collect()
+        let sections = self.provenance.unfinished.iter();
+        let begun = sections.filter(|(section, _)| **section != "postgres" || !self.knows_only_an_address());
+        begun.map(|(_, problem)| self.provenance.source.error(problem.clone())).collect()
     }
 
     /// What is valid but worth a word: keys without effect, plain text in container networks.

@@ -159,7 +159,12 @@ impl EventStream {
         let queued_before = self.producer.queued();
         let mut done = Produced::default();
         let sent = self.send_events(rate, max_events, pace, &mut done);
-        let delivered = self.deliver(if sent.is_ok() { FLUSH_TIMEOUT } else { SHORT_FLUSH_TIMEOUT });
+        let delivered = self.deliver(match &sent {
+            Ok(()) => FLUSH_TIMEOUT,
+            // The queue was full and stood still: what was left of a stop's time has gone by.
+            Err(error) if error.is_retriable() && (self.stopping)() => FLUSH_SLICE,
+            Err(_) => SHORT_FLUSH_TIMEOUT,
+        });
         let is_away = sent.is_err() || self.producer.failed_deliveries() == self.failures_told;
         let queued = self.producer.queued() - queued_before;
         done.delivery_errors = done.events.saturating_sub(queued) + self.give_up();

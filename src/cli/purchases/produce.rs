@@ -1,9 +1,11 @@
 //! `purchases produce`: the event generator, with a progress bar on a terminal and the counts at the end.
 
-use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use std::fmt;
 use std::io::IsTerminal;
 use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use serde_json::json;
 
 use crate::cli::args::PurchasesProduce;
 use crate::cli::session::Session;
@@ -73,13 +75,18 @@ fn bar(settings: &Settings) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let (bar, template) = match settings.events.max_events {
-        Some(events) => (ProgressBar::new(events), "{bar:40} {human_pos} of {human_len} events, {per_sec}, {eta} left"),
-        None => (ProgressBar::new_spinner(), "{spinner} {human_pos} events, {per_sec}, {elapsed}"),
+        Some(events) => (ProgressBar::new(events), "{bar:40} {human_pos} of {human_len} events, {rate}, {eta} left"),
+        None => (ProgressBar::new_spinner(), "{spinner} {human_pos} events, {rate}, {elapsed}"),
     };
     match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
+        Ok(style) => bar.with_style(style.with_key("rate", rate)),
         Err(_) => bar,
     }
+}
+
+/// Whole events: indicatif's own has four digits of a fraction.
+fn rate(state: &ProgressState, out: &mut dyn fmt::Write) {
+    let _ = write!(out, "{:.0}/s", state.per_sec());
 }
 
 fn report(session: &mut Session, done: &Produced, topic: &str) {

@@ -123,3 +123,13 @@ fn the_shipped_purchases_say_what_they_are() {
     assert_eq!((shown[0].key.as_str(), shown[0].value.as_str()), ("preset", "purchases"));
     assert!(shown[0].origin.contains("purchases.yml:"), "{}", shown[0].origin);
 }
+
+#[test]
+fn the_address_of_a_local_server_in_the_environment_makes_no_table() {
+    let address = [("FOODSTREAM__POSTGRES__HOST", "127.0.0.1"), ("FOODSTREAM__POSTGRES__PORT", "5432")];
+    let settings = load_with(PARTIAL, &Overrides { preset: Some(Preset::Purchases), ..environment(&address) });
+    assert!(settings.has_no_table() && settings.unfinished().is_empty());
+    let and_a_password = [address[0], address[1], ("FOODSTREAM__POSTGRES__PASSWORD", "s3cret")];
+    let settings = load_with(PARTIAL, &Overrides { preset: Some(Preset::Purchases), ..environment(&and_a_password) });
+    assert!(!settings.has_no_table() && settings.unfinished().len() == 1);
+}
