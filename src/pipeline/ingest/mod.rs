@@ -1,9 +1,9 @@
 //! Ingest: topic to lake, exactly once, micro-batch by micro-batch.
 //!
 //! ```text
-//! Reader ─chunk→ Validator ─rows, rejects→ the open batch ─(full, or its trigger is over)→ Writer thread ─→ commit
-//!   ▲                                                                                         │
-//!   └───────────── positions of the log, when it was assigned partitions or lost a race ◀─────┘
+//! Reader ─chunk→ Validating thread ─rows, rejects→ the open batch ─(full, or its trigger is over)→ Writer thread ─→ commit
+//!   ▲                                                                                                  │
+//!   └────────────────── positions of the log, when it was assigned partitions or lost a race ◀─────────┘
 //! ```
 //! Positions come from the commit log alone (protocols C1); the group's offsets follow for lag tools. An open
 //! batch is dropped, never half committed, when partitions move. Below: `consume`, `validate`, `lake`.
@@ -15,6 +15,7 @@ mod positions;
 mod repeats;
 mod report;
 mod targets;
+mod validating;
 mod writer;
 
 #[cfg(test)]
@@ -32,7 +33,6 @@ use crate::consume::{Reader, Step};
 use crate::error::{Error, Kind, Result};
 use crate::lake::{Head, Lake, Plan};
 use crate::model::{Counts, MessageBatch, MicroBatch, OffsetRange};
-use crate::validate::Validator;
 
 use super::progress::{Ingested, Reports};
 use super::retry::Backoff;
@@ -43,6 +43,7 @@ pub use observe::{Observed, Observer};
 pub use options::{Bounds, Options, Parts};
 pub use targets::Targets;
 use targets::Watch;
+use validating::Validating;
 use writer::{Done, Outcome, Writer};
 
 /// Longest wait inside one poll: a stop request is noticed within it.
@@ -53,7 +54,7 @@ pub struct Ingest<C, K> {
     reader: Reader<C>,
     cluster: K,
     writer: Writer,
-    validator: Validator,
+    validating: Validating,
     totals: Aggregator,
     totals_topic: Option<TotalsTopic>,
     options: Options,
@@ -96,7 +97,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             reader: Reader::new(consumer),
             cluster,
             writer,
-            validator,
+            validating: Validating::spawn(validator)?,
             totals,
             totals_topic: None,
             bounded,
@@ -143,12 +144,12 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
 
     /// Schema of accepted rows, also where a batch has none.
     pub fn lake_schema(&self) -> SchemaRef {
-        self.validator.lake_schema()
+        self.validating.lake_schema()
     }
 
     /// Schema of rejects, also where a batch has none.
     pub fn quarantine_schema(&self) -> SchemaRef {
-        self.validator.quarantine_schema()
+        self.validating.quarantine_schema()
     }
 
     /// Straight to the lake: gathers one batch while the last one is committed.
@@ -339,24 +340,6 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         }
     }
 
-    fn validate_chunk(&mut self) -> Result<()> {
-        let validated = self.validator.validate(&self.chunk)?;
-        self.opened_at.get_or_insert_with(|| self.clock.instant());
-        self.open.counts.input += validated.counts.input;
-        self.open.counts.accepted += validated.counts.accepted;
-        self.open.counts.rejected += validated.counts.rejected;
-        self.open.accepted.extend(validated.accepted);
-        self.open.rejected.extend(validated.rejected);
-        if validated.unknown_keys > 0 && self.unknown_keys == 0 {
-            tracing::warn!(
-                target: "foodstream::consumer",
-                "messages hold keys that the schema does not know; they are left out and counted"
-            );
-        }
-        self.unknown_keys += validated.unknown_keys;
-        Ok(())
-    }
-
     fn after_read_error(&mut self, error: Error) -> Result<()> {
         if error.kind() == Kind::DataLoss {
             // What was read before the gap is not lost with it: its batch goes the usual way, then reading fails again.
@@ -412,11 +395,12 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     }
 
     fn close_open(&mut self, ranges: Vec<OffsetRange>) -> Result<MicroBatch> {
+        self.take_validated()?;
         let mut batch = std::mem::take(&mut self.open);
         self.opened_at = None;
         self.cut_short = false;
         batch.ranges = ranges;
-        if let Some(recent) = self.validator.recent() {
+        if let Some(recent) = self.recent()? {
             recent.cut();
         }
         batch.totals = self.totals.of(&batch.accepted)?;
@@ -447,6 +431,8 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     }
 
     fn drop_open(&mut self) {
+        // Dropped with the rest; if its thread is gone, the next chunk says so.
+        let _ = self.validating.take();
         self.open = MicroBatch::default();
         self.opened_at = None;
         self.cut_short = false;

@@ -12,7 +12,7 @@ use super::writer::Writer;
 use crate::broker::{Cluster, GroupConsumer};
 use crate::error::Result;
 use crate::lake::RecentValues;
-use crate::validate::{STATUS_COLUMN, STATUS_VALID, Validator};
+use crate::validate::{Recent, STATUS_COLUMN, STATUS_VALID, Validator};
 
 /// Lets the memory take in all commits that it lacks. Nothing is in flight, or what was is committed.
 pub(super) fn take_in_log(writer: &mut Writer, validator: &mut Validator) -> Result<()> {
@@ -27,24 +27,38 @@ pub(super) fn take_in_log(writer: &mut Writer, validator: &mut Validator) -> Res
 }
 
 impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
+    /// The memory, after the chunk under way has left its values in it; `None` where nothing is remembered.
+    pub(super) fn recent(&mut self) -> Result<Option<&mut Recent>> {
+        if !self.validating.remembers() {
+            return Ok(None);
+        }
+        self.take_validated()?;
+        Ok(self.validating.validator()?.recent())
+    }
+
     /// Reading goes back to the log's positions: only what it holds has been accepted.
     pub(super) fn remember_log_only(&mut self) -> Result<()> {
-        let Some(recent) = self.validator.recent() else { return Ok(()) };
+        let Some(recent) = self.recent()? else { return Ok(()) };
         recent.forget_pending();
-        if recent.through() == Some(self.head.number) {
-            return Ok(());
-        }
-        take_in_log(&mut self.writer, &mut self.validator)
+        let through = recent.through();
+        if through == Some(self.head.number) { Ok(()) } else { self.take_in_log() }
     }
 
     /// The batch in flight became commit `number`.
     pub(super) fn remember_commit(&mut self, number: u64) -> Result<()> {
-        let is_next = self.validator.recent().is_none_or(|recent| recent.committed(number));
-        if is_next { Ok(()) } else { take_in_log(&mut self.writer, &mut self.validator) }
+        let is_next = self.recent()?.is_none_or(|recent| recent.committed(number));
+        if is_next { Ok(()) } else { self.take_in_log() }
     }
 
+    fn take_in_log(&mut self) -> Result<()> {
+        take_in_log(&mut self.writer, self.validating.validator()?)
+    }
+
+    /// Nothing of the open batch is under way any more.
     pub(super) fn forget_open_values(&mut self) {
-        if let Some(recent) = self.validator.recent() {
+        if let Ok(validator) = self.validating.validator()
+            && let Some(recent) = validator.recent()
+        {
             recent.forget_open();
         }
     }

@@ -141,7 +141,7 @@ impl Decoder {
         if value.is_empty() {
             return Err(Reason::EmptyMessage);
         }
-        std::str::from_utf8(value).map_err(|_| Reason::NotUtf8)?;
+        simdutf8::basic::from_utf8(value).map_err(|_| Reason::NotUtf8)?;
         let mut scanner = Scanner::new(value);
         scanner.skip_space();
         if !scanner.eat(b'{') {

@@ -383,3 +383,18 @@ fn impossible_schemas_are_refused() {
     assert_eq!(Decoder::new(&wide).err().unwrap().kind(), Kind::Config);
     assert_eq!(decode(&Schema::default(), &["{}", "{\"a\":1}", "x"]).rows.num_rows(), 2);
 }
+
+#[test]
+fn a_key_is_a_columns_only_if_every_letter_is_whatever_its_length() {
+    for length in 1..=40 {
+        let name: String = ('a'..='z').cycle().take(length).collect();
+        let schema = Schema::new(vec![Column { name: name.clone(), data_type: DataType::Int, nullable: true }]);
+        let unknown = |key: &str| decode(&schema, &[&format!("{{\"{key}\":1}}")]).unknown_keys;
+        assert_eq!(unknown(&name), 0);
+        for at in 0..length {
+            let mut other = name.clone().into_bytes();
+            other[at] = b'_';
+            assert_eq!(unknown(std::str::from_utf8(&other).unwrap()), 1, "{length} letters, another at {at}");
+        }
+    }
+}

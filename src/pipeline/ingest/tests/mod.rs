@@ -5,6 +5,7 @@ mod bounded;
 mod faults;
 mod for_each;
 mod repeats;
+mod validating;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::config::{self, StartingOffsets, Validation};
 use crate::consume::Limits;
 use crate::lake::memory::MemoryLake;
 use crate::model::{OffsetRange, PartitionOffset, Schema};
+use crate::validate::Validator;
 
 const TOPIC: &str = "food_orders_raw";
 const GROUP: &str = "foodstream-food_orders_raw";
