@@ -223,6 +223,7 @@ impl<S: BoundedSource> Replicate<S> {
                 }
                 continue;
             }
+            let polled_at = self.clock.instant();
             let limit = self.limit.rows();
             let capped = self.room().min(u64::from(limit)).min(left.unwrap_or(u64::MAX));
             let Some(page) = self.page_or_recover(u32::try_from(capped).unwrap_or(limit)).await? else { continue };
@@ -248,6 +249,9 @@ impl<S: BoundedSource> Replicate<S> {
             let pause = if bounds.once { ONCE_POLL.min(interval) } else { interval };
             let pause = bounds.timeout.map_or(pause, |limit| pause.min(limit.saturating_sub(elapsed)));
             self.lines.sleeping(page.rows, pause);
+            // From beginning to beginning of two polls; a bounded run, which waits for the horizon, rests in between.
+            let taken = self.clock.instant().duration_since(polled_at);
+            let pause = if bounds.once { pause } else { pause.saturating_sub(taken) };
             self.stop.sleep(pause).await;
         }
     }
