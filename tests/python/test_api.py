@@ -3,16 +3,9 @@
 import ast
 import datetime
 import inspect
-import json
 import logging
-import os
 import pickle
-import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +15,12 @@ import polars
 import pyarrow
 import pytest
 from foodstream import _core
-from foodstream._stack import process
 from foodstream.purchases import DataValidator, EventProducer, StreamingJob
+from nowhere import SECRET, settings
 
-SECRET = "s3cret-canary"
 # Py_TPFLAGS_BASETYPE: the class may have subclasses.
 SUBCLASSABLE = 1 << 10
 STUB = Path(__file__).resolve().parents[2] / "python" / "foodstream" / "_core.pyi"
-
-
-def settings(folder: Path, **kafka: Any) -> dict[str, Any]:
-    """A configuration over services that nobody offers."""
-    return {
-        "postgres": {
-            "host": "127.0.0.1",
-            "port": 1,
-            "db": "food",
-            "user": "student",
-            "password": SECRET,
-            "table": "orders",
-        },
-        "kafka": {"brokers": "127.0.0.1:1", "topic": "orders_raw", **kafka},
-        "streaming": {
-            "checkpoint_location": str(folder / "checkpoints"),
-            "last_processed_timestamp_location": str(folder / "lastprocess"),
-        },
-        "datalake": {"path": str(folder / "lake")},
-        "retry": {"start_timeout_sec": 1},
-    }
 
 
 # Without services
@@ -192,115 +163,6 @@ def test_an_unreachable_database_is_worth_waiting_for(tmp_path: Path) -> None:
 def test_a_time_that_is_none_is_refused(timeout: float, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="timeout"):
         foodstream.Producer(settings(tmp_path)).run(timeout=timeout)
-
-
-_INTERRUPTED = """
-import json, signal, sys, threading, time, foodstream
-from foodstream import purchases
-from foodstream._stack import process
-# A shell starts what it runs in the background with SIGINT ignored, and a test run may be such a thing.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-thing, call = {
-    "producer": (foodstream.Producer, lambda: thing.run()),
-    "consumer": (foodstream.Consumer, lambda: thing.run()),
-    "loop": (foodstream.Consumer, lambda: next(iter(thing))),
-    "events": (purchases.EventProducer, lambda: thing.run()),
-    "job": (purchases.StreamingJob, lambda: thing.run(output="none")),
-}[sys.argv[2]]
-thing = thing(json.loads(sys.argv[1]))
-def report():
-    process.wait_until(lambda: thing.status["message"] == "running", 60)
-    print("blocked", flush=True)
-threading.Thread(target=report).start()
-try:
-    call()
-except KeyboardInterrupt:
-    print(time.time(), flush=True)
-"""
-
-
-@pytest.mark.parametrize("call", ["producer", "consumer", "loop", "events", "job"])
-def test_ctrl_c_ends_a_blocked_call_at_once(call: str, tmp_path: Path) -> None:
-    # The machine may be busy just then, which a second and a third try rule out.
-    taken = [taken_to_raise(call, tmp_path)]
-    while taken[-1] >= 0.2 and len(taken) < 3:
-        taken.append(taken_to_raise(call, tmp_path))
-    assert min(taken) < 0.2, taken
-
-
-def taken_to_raise(call: str, tmp_path: Path) -> float:
-    arguments = [sys.executable, "-c", _INTERRUPTED, json.dumps(settings(tmp_path)), call]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "blocked\n"
-        sent = time.time()
-        child.send_signal(signal.SIGINT)
-        raised = float(child.stdout.readline())
-    assert child.returncode == 0
-    return raised - sent
-
-
-def test_stop_ends_a_run_in_another_thread(tmp_path: Path, eventually: Callable[..., None]) -> None:
-    producer = foodstream.Producer(settings(tmp_path))
-    done: list[foodstream.Progress] = []
-    thread = threading.Thread(target=lambda: done.append(producer.run()))
-    thread.start()
-    eventually(lambda: producer.status["message"] == "running", "the run")
-    with pytest.raises(foodstream.FoodstreamError, match="another thread"):
-        producer.poll()
-    producer.stop()
-    thread.join(5)
-    assert not thread.is_alive()
-    assert (done[0].rows, done[0].cursor) == (0, None)
-    assert producer.status["message"] == "idle"
-
-
-# A program of its own: a spawned child imports the file of its target by name, which a test file has not.
-_SPAWNING = """
-import json, multiprocessing, sys
-import foodstream
-
-def use(config, answer):
-    try:
-        foodstream.Producer(config).run(once=True)
-    except Exception as error:
-        answer.put(f"{type(error).__name__}: {error}")
-
-if __name__ == "__main__":
-    config = json.loads(sys.argv[1])
-    foodstream.Producer(config).close()
-    context = multiprocessing.get_context("spawn")
-    answer = context.Queue()
-    child = context.Process(target=use, args=(config, answer))
-    child.start()
-    print(answer.get(timeout=30))
-    child.join()
-"""
-
-
-def test_a_forked_child_is_told_to_be_spawned(tmp_path: Path) -> None:
-    foodstream.Producer(settings(tmp_path)).close()
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            foodstream.Producer(settings(tmp_path)).run(once=True)
-        except BaseException as error:
-            os.write(write_end, f"{type(error).__name__}: {error}".encode())
-        os._exit(0)
-    os.close(write_end)
-    with os.fdopen(read_end) as answer:
-        words = answer.read()
-    os.waitpid(child, 0)
-    assert words.startswith("RuntimeError") and "spawn" in words
-
-
-def test_a_spawned_child_works(tmp_path: Path) -> None:
-    program = tmp_path / "spawning.py"
-    program.write_text(_SPAWNING, encoding="utf-8")
-    words = [sys.executable, str(program), json.dumps(settings(tmp_path))]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.startswith("SourceError")
 
 
 def test_events_go_to_logging_and_nothing_is_configured(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -474,73 +336,4 @@ def test_an_object_that_is_let_go_while_its_threads_log_holds_nobody_up(
             del consumer
         foodstream.Consumer(pipeline.config).run(once=True)
     assert any(record.name == "foodstream.consumer" for record in caplog.records)
-    assert foodstream.verify_pipeline(pipeline.config)
-
-
-@pytest.fixture
-def ctrl_c() -> Iterator[Callable[[Callable[[], bool]], list[float]]]:
-    """``ctrl_c(condition)`` sends SIGINT once the condition holds; returns where it notes the moment."""
-    # A run that a shell put into the background began with SIGINT ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    threads: list[threading.Thread] = []
-
-    def send_when(condition: Callable[[], bool]) -> list[float]:
-        sent: list[float] = []
-
-        def send() -> None:
-            if process.wait_until(condition, 60.0):
-                sent.append(time.monotonic())
-                os.kill(os.getpid(), signal.SIGINT)
-
-        threads.append(threading.Thread(target=send))
-        threads[-1].start()
-        return sent
-
-    yield send_when
-    for thread in threads:
-        thread.join()
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.parametrize("place", ["opening", "waiting", "body"])
-def test_ctrl_c_ends_a_loop_wherever_it_lands_and_leaves_the_object_usable(
-    place: str, pipeline: Any, ctrl_c: Callable[[Callable[[], bool]], list[float]]
-) -> None:
-    foodstream.Producer(pipeline.config).run(once=True)
-    consumer = foodstream.Consumer(pipeline.config)
-    in_body = threading.Event()
-    conditions: dict[str, Callable[[], bool]] = {
-        "opening": lambda: consumer.status["message"] == "running",
-        # Asking for another batch committed the first.
-        "waiting": lambda: consumer.last_progress is not None,
-        "body": in_body.is_set,
-    }
-    sent = ctrl_c(conditions[place])
-    seen = 0
-    with pytest.raises(KeyboardInterrupt):
-        for batch in consumer:
-            seen += len(batch)
-            while place == "body":
-                in_body.set()
-    assert time.monotonic() - sent[0] < 0.2 + 0.1, "0.1 s for a busy machine"
-    assert seen == (0 if place == "opening" else 10)
-    assert consumer.run(available_now=True).commit is not None
-    consumer.close()
-    assert len(foodstream.read(pipeline.config)) == 10
-    assert foodstream.verify_pipeline(pipeline.config)
-
-
-def test_ctrl_c_ends_a_loop_that_is_not_in_python(
-    pipeline: Any, ctrl_c: Callable[[Callable[[], bool]], list[float]]
-) -> None:
-    pipeline.config["consumer"]["maxOffsetsPerTrigger"] = 1
-    rows = 10 + len(foodstream.insert_test_orders(pipeline.config, count=290))
-    foodstream.Producer(pipeline.config).run(once=True)
-    with foodstream.Consumer(pipeline.config, available_now=True) as consumer:
-        sent = ctrl_c(lambda: consumer.last_progress is not None)
-        with pytest.raises(KeyboardInterrupt):
-            list(consumer)  # takes all batches in one step of Python, and each comes faster than a wait looks up
-        assert time.monotonic() - sent[0] < 0.2 + 0.1, "0.1 s for a busy machine"
-        assert 0 < len(foodstream.read(pipeline.config)) < rows
-        consumer.run(available_now=True)
     assert foodstream.verify_pipeline(pipeline.config)

@@ -9,4 +9,6 @@ mod conformance;
 mod lake;
 mod layering;
 mod publish_kafka;
+mod stage;
+mod tools;
 mod verify;

@@ -11,11 +11,14 @@ use foodstream::model::{ChangeBatch, Cursor, Operation};
 use foodstream::pipeline::compose::{self, ConsumerRun, ProducerRun};
 use foodstream::pipeline::{Stop, ingest, replicate};
 use foodstream::publish::CursorRecord;
+use foodstream::tools::{InsertOptions, InsertReport, insert_test_orders};
 use foodstream::verify::{Report, VerifyOptions, verify};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
-pub const ORDERS: &str = include_str!("../../../db/orders.sql");
+/// 2025-11-18 12:00 UTC, the time of the last sample order.
+pub const NOON: i64 = 1_763_467_200_000_000;
+pub const ORDERS: &str = include_str!("../../db/orders.sql");
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn variable(name: &str) -> String {
@@ -39,7 +42,7 @@ impl Stage {
     pub async fn new(tables: &str, extra: &str) -> Stage {
         let server = variable("FOODSTREAM_TEST_POSTGRES");
         let kafka = variable("FOODSTREAM_TEST_KAFKA");
-        let name = format!("verify_{}", uuid::Uuid::new_v4().simple());
+        let name = format!("stage_{}", uuid::Uuid::new_v4().simple());
         let admin = connect(&server).await;
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
         let value = |key: &str| {
@@ -162,7 +165,7 @@ fn publish(settings: &Settings, batch: &ChangeBatch, cursor: Cursor, snapshot_xm
     };
     cluster.ensure_topic(&spec(&kafka.topic, 2)).unwrap();
     cluster.ensure_topic(&spec(&cursor_topic, 1)).unwrap();
-    let mut producer = KafkaProducer::transactional(kafka, "verify-test").unwrap();
+    let mut producer = KafkaProducer::transactional(kafka, "stage").unwrap();
     producer.init(TIMEOUT).unwrap();
     let record = CursorRecord {
         version: 1,
@@ -190,4 +193,9 @@ pub fn copy_as_other(file: &Path) -> std::path::PathBuf {
     let other = file.with_file_name(name.replacen("part-0", "part-1", 1));
     std::fs::copy(file, &other).unwrap();
     other
+}
+
+/// Test orders into the stage's table.
+pub async fn insert(stage: &Stage, options: InsertOptions) -> InsertReport {
+    insert_test_orders(&stage.settings, &options, std::future::pending()).await.unwrap()
 }
