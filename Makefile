@@ -5,6 +5,7 @@
 #   CARGO_TARGET_DIR=…     where Rust builds, if several clones should share what is compiled
 #   CONFIG=… PURCHASES=…   the configuration of the orders-* and the run-* chores
 #   WORKERS=4              processes the Python tests are shared among; 0 for one, with a debugger
+#   BENCH="--rounds 3 …"   options of the benchmark; BENCH=--help lists them
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,6 +19,10 @@ export RUST_TEST_THREADS ?= 4
 PYTEST = "$(BIN)/pytest" -n $(WORKERS) --max-worker-restart 0
 
 BIN := $(abspath $(VENV))/bin
+# Apart from .venv: it holds what foodstream is compared with, and a release build.
+BENCH_VENV ?= .venv-bench
+BENCH_BIN := $(abspath $(BENCH_VENV))/bin
+BENCH ?=
 # An interpreter switched on in the shell must not decide where things go; maturin and pyo3 both look at this.
 export VIRTUAL_ENV := $(abspath $(VENV))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -29,7 +34,7 @@ PYO3 = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON="$(BIN)/python" PYTHON_SYS_EXEC
 	print("cpython-%d.%d-%dbit" % (*sys.version_info[:2], struct.calcsize("P") * 8))')"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-purchases test test-rust test-python lint format deny coverage build wheel clean toolchain \
+.PHONY: help demo demo-purchases test test-rust test-python bench bench-stages lint format deny coverage build wheel clean toolchain \
 	orders-producer orders-consumer up down setup-env install quickstart start-kafka stop-kafka run-producer \
 	run-consumer
 
@@ -53,10 +58,16 @@ test-rust: $(VENV)/.installed ## only the Rust tests
 test-python: build ## only the Python tests
 	$(BIN)/python tests/with_services.py -- $(PYTEST)
 
+bench: $(BENCH_VENV)/.built ## foodstream beside PySpark, polars, psycopg, Debezium, kcat (BENCH="--rounds 3 --kind narrow")
+	@PYTHONPATH=benches $(BENCH_BIN)/python -m compare $(BENCH)
+
+bench-stages: | toolchain ## how long each stage takes, by row (criterion)
+	cargo bench --locked --package foodstream-stages
+
 # clippy after the build, since it reuses what the build has compiled; both feature sets, as some code is in one only.
 lint: build ## formatting, clippy, ruff, mypy, and cargo deny if it is installed
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@echo cargo clippy --locked --lib --features python -- -D warnings
 	@$(PYO3) cargo clippy --locked --lib --features python -- -D warnings
 	$(BIN)/ruff check .
@@ -70,14 +81,14 @@ deny: ## licences, advisories, one Arrow (cargo install --locked cargo-deny)
 	cargo deny --locked check
 
 format: $(VENV)/.installed ## format all code
-	cargo fmt
+	cargo fmt --all
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
 coverage: $(VENV)/.installed ## lines the Rust tests reach (cargo install cargo-llvm-cov)
 	$(BIN)/python tests/with_services.py -- cargo llvm-cov --locked
 
-build: $(VENV)/.built ## .venv with foodstream in it
+build: $(VENV)/.built ## .venv with foodstream in it, not optimised (`make wheel` is)
 
 wheel: $(VENV)/.installed ## a release wheel in dist/
 	$(BIN)/maturin build --release --out dist
@@ -113,8 +124,8 @@ run-consumer: build ## stream purchase totals until Ctrl-C (PURCHASES=file)
 
 # The data of a local stack and the lake stay: `foodstream local reset` deletes the one, nobody the other.
 clean: ## delete what was built here
-	rm -rf $(VENV) target dist python/foodstream/_core.*.so .mypy_cache .pytest_cache .ruff_cache
-	find python tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) $(BENCH_VENV) target dist python/foodstream/_core.*.so .mypy_cache .pytest_cache .ruff_cache
+	find python tests scripts benches -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Everything that is missing in one go, with what it is for.
 toolchain:
@@ -141,4 +152,18 @@ $(VENV)/.installed: pyproject.toml | toolchain
 # With the dev profile, the one of `cargo test`, so that the dependencies are compiled once for both.
 $(VENV)/.built: $(VENV)/.installed Cargo.toml Cargo.lock $(shell find src -name '*.rs' 2>/dev/null)
 	$(BIN)/maturin develop --quiet
+	@touch $@
+
+$(BENCH_VENV)/.installed: benches/compare/requirements.txt | toolchain
+	@test -x $(BENCH_BIN)/python || "$(PYTHON)" -m venv $(BENCH_VENV)
+	$(BENCH_BIN)/pip install --quiet 'maturin>=1.16,<2'
+	PYTHONPATH=benches $(BENCH_BIN)/python -m compare.packages benches/compare/requirements.txt
+	@touch $@
+
+# The second installation is for a wheel of a version that is there already, which pip would leave alone.
+$(BENCH_VENV)/.built: $(BENCH_VENV)/.installed Cargo.toml Cargo.lock pyproject.toml $(shell find src python -name '*.rs' -o -name '*.py')
+	@rm -rf $(BENCH_VENV)/wheel
+	VIRTUAL_ENV=$(abspath $(BENCH_VENV)) $(BENCH_BIN)/maturin build --quiet --release --out $(BENCH_VENV)/wheel
+	$(BENCH_BIN)/pip install --quiet "$$(ls $(BENCH_VENV)/wheel/*.whl)[local]"
+	$(BENCH_BIN)/pip install --quiet --force-reinstall --no-deps $(BENCH_VENV)/wheel/*.whl
 	@touch $@

@@ -6,6 +6,8 @@ Neighbours: ``runtime`` gives Java and the jars, ``process`` the life of the pro
 """
 
 import base64
+import os
+import shlex
 import signal
 import socket
 import struct
@@ -23,6 +25,12 @@ from foodstream._stack.ports import LOOPBACK
 START_TIMEOUT_SEC = 60.0
 # A controlled shutdown takes a second; a broker that is stopped in the middle of a big flush gets time to finish it.
 STOP_STEPS = ((signal.SIGTERM, 30.0), (signal.SIGKILL, 10.0))
+
+# Enough for the loads the tests run, and small beside a laptop; a short-lived broker gains nothing from the optimising
+# compiler or from parallel collection. For other loads Kafka's own variables are heard: KAFKA_HEAP_OPTS and
+# KAFKA_JVM_PERFORMANCE_OPTS.
+HEAP = "-Xmx256m"
+PERFORMANCE = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 
 _API_METADATA = 3
 _API_VERSIONS = 18
@@ -70,11 +78,8 @@ class Kafka:
         properties.write_text("".join(f"{key}={value}\n" for key, value in self._settings().items()), encoding="utf-8")
         java = [
             str(runtime.java()),
-            # Enough for the loads the tests run, and small beside a laptop; a short-lived broker gains nothing from
-            # the optimising compiler or from parallel collection.
-            "-Xmx256m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
+            *shlex.split(os.environ.get("KAFKA_HEAP_OPTS", HEAP)),
+            *shlex.split(os.environ.get("KAFKA_JVM_PERFORMANCE_OPTS", PERFORMANCE)),
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
             "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
             "-cp",

@@ -1,0 +1,125 @@
+"""Several ways to do one job, run in turn: rounds in random order, ratios within each round.
+
+Machines drift and neighbours come and go; two figures are comparable only within one round. So a ratio is made of two
+runs of the same round, and the median and the whole spread over the rounds are what is said.
+"""
+
+import random
+import shutil
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compare.process import Failed, Usage
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run. What is not the contestant's work (preparing, checking) is outside of ``usage``."""
+
+    usage: Usage
+    # Rows it handled: what rows a second are made of.
+    rows: int
+    # What it wrote, if it wrote files.
+    bytes_written: int | None = None
+    # Count and order-free hash by column of what it wrote; equal work has equal ones. None for one that only reads.
+    fingerprint: Mapping[str, str] | None = None
+    # Further figures of the run, seconds unless the name says otherwise.
+    extra: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to do the job: its name, what it is made of, and how to run it once in an empty folder."""
+
+    name: str
+    # Versions and the settings it was tuned with, as a reader of the table wants to see them.
+    settings: str
+    run: Callable[[Path], Outcome]
+    # Why it cannot run here; it is then named in the table instead of measured.
+    missing: str | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run in its round."""
+
+    contestant: str
+    round: int
+    outcome: Outcome
+
+
+def contest(
+    contestants: Sequence[Contestant],
+    rounds: int,
+    seed: int,
+    folder: Path,
+    say: Callable[[str], None],
+    warm_up: bool = True,
+    expected: Mapping[str, str] | None = None,
+) -> list[Sample]:
+    """Runs all that are not missing, ``rounds`` times, each round in another order.
+
+    The first round is a warm-up that is not counted. Raises ``Failed`` if a run fails, or if it wrote other rows than
+    ``expected`` or than another run. The folder of a run is deleted after it.
+    """
+    shuffle = random.Random(seed)
+    runners = [contestant for contestant in contestants if contestant.missing is None]
+    samples: list[Sample] = []
+    wrote = None if expected is None else ("the table holds", expected)
+    for number in range(0 if warm_up else 1, rounds + 1):
+        for contestant in shuffle.sample(runners, len(runners)):
+            place = folder / f"{contestant.name.replace(' ', '-')}-{number}"
+            place.mkdir(parents=True)
+            outcome = contestant.run(place)
+            if outcome.fingerprint is not None:
+                wrote = wrote or (f"{contestant.name} did", outcome.fingerprint)
+                _compare(wrote, (contestant.name, outcome.fingerprint))
+            shutil.rmtree(place)
+            say(f"{'warm-up' if number == 0 else f'round {number}'}: {contestant.name} {_brief(outcome)}")
+            if number > 0:
+                samples.append(Sample(contestant.name, number, outcome))
+    return samples
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and both ends."""
+
+    median: float
+    least: float
+    most: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Median and both ends of at least one value."""
+    return Spread(statistics.median(values), min(values), max(values))
+
+
+def ratios(samples: Sequence[Sample], over: str, under: str, figure: Callable[[Outcome], float]) -> Spread | None:
+    """Spread of ``figure`` of ``over`` divided by that of ``under``, round by round; None if either did not run."""
+    pairs = list(_pairs(samples, over, under))
+    return spread([figure(first) / figure(second) for first, second in pairs]) if pairs else None
+
+
+def _pairs(samples: Sequence[Sample], first: str, second: str) -> Iterator[tuple[Outcome, Outcome]]:
+    by_round = {(sample.contestant, sample.round): sample.outcome for sample in samples}
+    for (name, number), outcome in by_round.items():
+        other = by_round.get((second, number))
+        if name == first and other is not None:
+            yield outcome, other
+
+
+def _compare(expected: tuple[str, Mapping[str, str]], found: tuple[str, Mapping[str, str]]) -> None:
+    differing = sorted(key for key in {*expected[1], *found[1]} if expected[1].get(key) != found[1].get(key))
+    if differing:
+        raise Failed(f"{found[0]} wrote other rows than {expected[0]}: {', '.join(differing)} differ")
+
+
+def _brief(outcome: Outcome) -> str:
+    usage = outcome.usage
+    return (
+        f"{usage.wall_sec:.2f} s, {usage.cpu_sec:.2f} CPU s, {outcome.rows / usage.wall_sec:,.0f} rows/s, "
+        f"{usage.peak_bytes / 1e6:,.0f} MB"
+    )

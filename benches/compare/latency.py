@@ -1,0 +1,212 @@
+"""How long an order takes from its commit in PostgreSQL to a Kafka reader, and to a readable Parquet file.
+
+Open loop: orders are inserted on a schedule that waits for nothing (``probes/write_orders.py``) while foodstream
+streams, and the time each was meant to be inserted stands in its row. Latency is counted from the acknowledged commit,
+and beside it from the intended time, which also holds what the insert took and how late the writer was. All times are
+of one clock. Every row is accounted for: one that is never seen, or is seen twice, fails the run.
+"""
+
+import json
+import math
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from compare import product
+from compare.contest import Contestant, Outcome, Sample, Spread, contest, spread
+from compare.probes.pipeline import InLake, Rhythm, changes, pipeline
+from compare.probes.write_orders import Schedule
+from compare.process import Failed, without_settings
+from compare.sections import Column, Goal, Options, Say, Section, extra
+from compare.services import Services
+
+WARM_UP_SEC = 5
+COUNTED_SEC = 30
+# Rows a second, and how many of them share a transaction: 1,000 rows are 200 transactions, one each 5 ms.
+RATES = {10: 1, 1_000: 5}
+
+FAST_BARE = Rhythm(0.02, margin_ms=0)
+FAST = Rhythm(0.02)
+FAST_LAKE = Rhythm(0.02, trigger_ms=100)
+# Of the documents' configuration.
+DOCUMENTS = Rhythm(5.0, trigger_ms=5_000)
+RHYTHMS = (FAST_BARE, FAST, Rhythm(0.05), Rhythm(5.0), FAST_LAKE, Rhythm(0.05, trigger_ms=50), DOCUMENTS)
+
+COLUMNS = (
+    Column("rows", lambda outcome: outcome.rows, ",.0f"),
+    Column("p50 ms", extra("p50_ms"), ",.1f"),
+    Column("p99 ms", extra("p99_ms"), ",.1f"),
+    Column("max ms", extra("max_ms"), ",.1f"),
+    Column("margin ms", extra("margin_ms"), ",.0f"),
+    Column("p99 ms from intended", extra("intended_p99_ms"), ",.1f"),
+    Column("writer late p99 ms", extra("late_p99_ms"), ",.1f"),
+    Column("writer late max ms", extra("late_max_ms"), ",.1f"),
+    Column("% of a core", lambda outcome: 100 * outcome.usage.cpu_sec / outcome.usage.wall_sec, ",.0f"),
+    Column("peak MB", lambda outcome: outcome.usage.peak_bytes / 1e6, ",.0f"),
+)
+
+
+NOTES = (
+    "Open loop: rows are inserted at fixed rates whatever happens behind the table, one transaction in each slot of "
+    "time, at a random moment of it. At 1,000 rows/s five rows share a transaction, one each 5 ms. "
+    f"{COUNTED_SEC} s are counted, after a warm-up of {WARM_UP_SEC} s.",
+    "p50, p99 and max are from the acknowledged commit until a read_committed reader has the message, or until the "
+    "Parquet file is under its final name; beside them the p99 from the time the insert was meant to begin.",
+    "The margin (cdc.begin_margin_ms) is a delay foodstream keeps on purpose, so that no transaction that began "
+    "earlier can be missed; goals above the margin are judged with it taken off.",
+    "Each was run once, without a round of warm-up; the spread of a goal is over the rates.",
+)
+
+
+def run(services: Services, options: Options, say: Say) -> Section:
+    """Measures every rhythm at every rate, each with a topic and a lake of its own."""
+    margin_ms = _default_margin_ms(services, options.folder)
+
+    def contestant(number: int, rhythm: Rhythm, rate: int) -> Contestant:
+        name, topic = _name(rhythm, rate), f"latency_{number}_{rate}"
+
+        def measure(folder: Path) -> Outcome:
+            outcome = _measure(services, rhythm, rate, margin_ms, topic, options.seed, folder)
+            p50, p99, most = (outcome.extra[f"{figure}_ms"] for figure in ("p50", "p99", "max"))
+            say(f"{name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {most:.1f} ms")
+            return outcome
+
+        return Contestant(name, "", measure)
+
+    contestants = [contestant(number, rhythm, rate) for number, rhythm in enumerate(RHYTHMS) for rate in RATES]
+    # Once: each run holds its own distribution, and is long.
+    samples = contest(contestants, 1, options.seed, options.folder / "latency", say, warm_up=False)
+    return Section(
+        title="Latency: commit in PostgreSQL to a Kafka reader, and to readable Parquet",
+        contestants=contestants,
+        samples=samples,
+        goals=_goals(samples),
+        columns=COLUMNS,
+        notes=NOTES,
+        facts={"begin_margin_ms_default": margin_ms, "warm_up_sec": WARM_UP_SEC, "counted_sec": COUNTED_SEC},
+    )
+
+
+def _name(rhythm: Rhythm, rate: int) -> str:
+    margin = "" if rhythm.margin_ms is None else f", margin {rhythm.margin_ms}"
+    target = "Kafka" if rhythm.trigger_ms is None else f"Parquet, trigger {_time(rhythm.trigger_ms)}"
+    return f"{target}, poll {_time(rhythm.poll_sec * 1_000)}{margin}, {rate} a second"
+
+
+def _time(milliseconds: float) -> str:
+    return f"{milliseconds:g} ms" if milliseconds < 1_000 else f"{milliseconds / 1_000:g} s"
+
+
+def _default_margin_ms(services: Services, folder: Path) -> int:
+    config = product.configuration(folder, services.postgres, services.brokers, "defaults", changes(FAST))
+    words: list[str | Path] = [product.COMMAND, "config", "show", "--config", config, "--report", "json"]
+    shown = subprocess.run(words, capture_output=True, text=True, check=False, env=without_settings())
+    if shown.returncode != 0:
+        raise Failed(f"foodstream config show ended with {shown.returncode}: {shown.stderr.strip()}")
+    return int(json.loads(shown.stdout.splitlines()[-1])["cdc.begin_margin_ms"])
+
+
+def _measure(
+    services: Services, rhythm: Rhythm, rate: int, default_margin_ms: int, topic: str, seed: int, folder: Path
+) -> Outcome:
+    """One rhythm at one rate: figures in milliseconds unless the name says otherwise."""
+    rows = RATES[rate]
+    slots = rate // rows
+    # The id before it is the pipeline's first row.
+    schedule = Schedule(2, rows, (WARM_UP_SEC + COUNTED_SEC) * slots, 1_000_000_000 // slots, seed)
+    counted_from = WARM_UP_SEC * slots
+    with pipeline(services, rhythm, topic, folder) as streaming:
+        transactions, usage = streaming.insert(schedule)
+    passages = streaming.passages()
+    of_lake = {}
+    if isinstance(streaming.sight, InLake):
+        of_lake = _lake_figures(streaming.sight, services.count(topic)[1])
+    counted = [passages[id] for id in range(schedule.first_id + counted_from * rows, schedule.last_id + 1)]
+    from_commit = [(row.seen_ns - row.committed_ns) / 1e6 for row in counted]
+    from_intended = [(row.seen_ns - row.intended_ns) / 1e6 for row in counted]
+    late = [(sent.sent_ns - sent.intended_ns) / 1e6 for sent in transactions[counted_from:]]
+    commit = [(sent.committed_ns - sent.sent_ns) / 1e6 for sent in transactions[counted_from:]]
+    figures = {
+        **_percentiles("", from_commit),
+        **_percentiles("intended_", from_intended),
+        **_percentiles("late_", late),
+        **_percentiles("commit_", commit),
+        "margin_ms": default_margin_ms if rhythm.margin_ms is None else rhythm.margin_ms,
+    }
+    return Outcome(usage, len(counted), extra={**figures, **of_lake})
+
+
+def _lake_figures(lake: InLake, json_bytes: int) -> dict[str, float]:
+    """Of everything the consumer wrote, warm-up included."""
+    batches = [(commit["stage_ms"] + commit["commit_ms"]) / 1_000 for commit in lake.commits()]
+    return {
+        "batches": len(batches),
+        "batch_p50_sec": percentile(batches, 0.5),
+        "batch_p99_sec": percentile(batches, 0.99),
+        "batch_max_sec": max(batches),
+        "parquet_bytes": lake.bytes(),
+        "json_bytes": json_bytes,
+    }
+
+
+def _percentiles(prefix: str, values: Sequence[float]) -> dict[str, float]:
+    shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
+    return {f"{prefix}{name}_ms": percentile(values, share) for name, share in shares.items()}
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that ``share`` of all do not exceed: one that was measured, nothing between two."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def _goals(samples: Sequence[Sample]) -> list[Goal]:
+    found = {sample.contestant: sample.outcome.extra for sample in samples}
+    slow, fast = RATES
+
+    def above_margin(rhythm: Rhythm, figure: str, *rates: int) -> Spread:
+        figures = [found[_name(rhythm, rate)] for rate in rates]
+        return spread([each[figure] - each["margin_ms"] for each in figures])
+
+    def documents(figure: Callable[[Mapping[str, float]], float], *rates: int) -> Spread:
+        return spread([figure(found[_name(DOCUMENTS, rate)]) for rate in rates])
+
+    committed, claim = "insert committed → ", "the documents' settings: "
+    return [
+        *(
+            Goal(f"{committed}Kafka reader, poll 20 ms, {margin}: {figure}", must, aim, False, measured, "ms")
+            for margin, rhythm in (("margin 0", FAST_BARE), ("above the default margin", FAST))
+            for figure, must, aim in (("p50", 20, 10), ("p99", 40, 20))
+            for measured in (above_margin(rhythm, f"{figure}_ms", slow, fast),)
+        ),
+        Goal(
+            f"{committed}Parquet, trigger 100 ms, {fast:,} rows/s, above the default margin: p99",
+            500,
+            250,
+            False,
+            above_margin(FAST_LAKE, "p99_ms", fast),
+            "ms",
+        ),
+        Goal(
+            f"{claim}insert → readable, p99",
+            10,
+            None,
+            False,
+            documents(lambda each: each["intended_p99_ms"] / 1_000, slow, fast),
+            "s",
+        ),
+        Goal(
+            f"{claim}longest micro-batch",
+            1,
+            None,
+            False,
+            documents(lambda each: each["batch_max_sec"], slow, fast),
+            "s",
+        ),
+        Goal(
+            f"{claim}bytes of Parquet over bytes of JSON, {fast:,} rows/s",
+            0.25,
+            None,
+            False,
+            documents(lambda each: each["parquet_bytes"] / each["json_bytes"], fast),
+        ),
+    ]

@@ -1,0 +1,227 @@
+"""The benchmark's accounts, its judgement and its report; the contests themselves are run by `make bench`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from compare import report
+from compare.contest import Contestant, Outcome, Sample, Spread, contest, ratios
+from compare.process import Failed, Usage, run
+from compare.sections import SPEED, Column, Goal, Section, extra
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the accounts are Linux's")
+
+ROOT = Path(__file__).resolve().parents[2]
+BURN = "import time\nwhile time.process_time() < 0.4: pass\n"
+HOLD = "held = bytearray(80_000_000); held[::4096] = b'x' * len(held[::4096])\n"
+# Says its id, then sleeps past the end of any test.
+SLEEP = "import os, time; print(os.getpid(), flush=True); time.sleep(600)\n"
+
+
+def python(script: str) -> list[str | Path]:
+    return [sys.executable, "-I", "-S", "-c", script]
+
+
+def with_a_child(script: str, then: str = "") -> list[str | Path]:
+    """A command that starts another in a session of its own, does `then`, and ends."""
+    start = f"import subprocess, sys; child = subprocess.Popen(sys.argv[1:], start_new_session=True)\n{then}"
+    return [*python(start), *python(script)]
+
+
+@linux
+def test_time_and_memory_are_the_commands(tmp_path: Path) -> None:
+    usage = run(python(HOLD + BURN), tmp_path / "log")
+    assert 0.4 <= usage.cpu_sec < 2
+    assert usage.wall_sec >= 0.4
+    assert 80e6 < usage.peak_bytes < 130e6
+
+
+@linux
+def test_a_process_left_behind_is_waited_for_and_counted(tmp_path: Path) -> None:
+    usage = run(with_a_child(HOLD + BURN + "print('done')"), tmp_path / "log")
+    assert usage.cpu_sec >= 0.4
+    assert usage.peak_bytes > 80e6
+    assert (tmp_path / "log").read_text() == "done\n"
+
+
+@linux
+def test_a_large_caller_does_not_make_its_commands_large(tmp_path: Path) -> None:
+    held = bytearray(300_000_000)
+    held[::4096] = b"x" * len(held[::4096])
+    assert run(python("pass"), tmp_path / "log").peak_bytes < 50e6
+    assert len(held) == 300_000_000
+
+
+@linux
+def test_a_command_that_fails_is_no_sample_and_says_why(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match=r"ended with 3; the end of .*\nout of beans"):
+        run(python("import sys; print('out of beans'); sys.exit(3)"), tmp_path / "log")
+    with pytest.raises(Failed, match="no-such-command"):
+        run(["no-such-command"], tmp_path / "log")
+
+
+@linux
+def test_what_is_late_is_ended_with_all_it_started(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="not done after 1 s"):
+        run(with_a_child(SLEEP, then="child.wait()"), tmp_path / "log", timeout_sec=1.0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "log").read_text()), 0)
+
+
+@linux
+def test_a_signal_to_the_benchmark_ends_what_it_runs(tmp_path: Path) -> None:
+    script = f"from compare.process import run; from pathlib import Path; run({python(SLEEP)!r}, Path('log'))"
+    bench = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "benches")},
+        stderr=subprocess.DEVNULL,
+    )
+    log = tmp_path / "log"
+    while not (log.exists() and log.read_text().endswith("\n")):
+        assert bench.poll() is None
+    bench.send_signal(signal.SIGINT)
+    assert bench.wait() == -signal.SIGINT
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(log.read_text()), 0)
+
+
+def outcome(wall: float = 1.0, rows: int = 1_000, hashed: str = "7", **further: float) -> Outcome:
+    return Outcome(Usage(wall, wall * 2, 50_000_000), rows, 12_000, {"rows": str(rows), "item": hashed}, further)
+
+
+def test_each_round_runs_all_that_are_not_missing_and_the_warm_up_is_not_counted(tmp_path: Path) -> None:
+    ran: list[str] = []
+
+    def runs(name: str) -> Contestant:
+        def once(folder: Path) -> Outcome:
+            assert list(folder.iterdir()) == []
+            ran.append(name)
+            return outcome()
+
+        return Contestant(name, "", once)
+
+    absent = Contestant("absent", "", runs("absent").run, missing="not to be had")
+    samples = contest([runs("a"), runs("b"), absent, runs("c")], 5, 1, tmp_path, lambda _: None)
+    rounds = [tuple(ran[at : at + 3]) for at in range(0, len(ran), 3)]
+    assert [sorted(names) for names in rounds] == [["a", "b", "c"]] * 6
+    assert len(set(rounds)) > 1
+    assert sorted((sample.round, sample.contestant) for sample in samples) == [
+        (number, name) for number in range(1, 6) for name in "abc"
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_contest_ends_when_one_writes_other_rows(tmp_path: Path) -> None:
+    def contestant(name: str, hashed: str) -> Contestant:
+        return Contestant(name, "", lambda _: outcome(hashed=hashed))
+
+    with pytest.raises(Failed, match=r"wrote other rows than .*: item differ"):
+        contest([contestant("a", "7"), contestant("b", "8")], 1, 1, tmp_path / "1", lambda _: None)
+    with pytest.raises(Failed, match=r"a wrote other rows than the table holds: item differ"):
+        contest([contestant("a", "7")], 1, 1, tmp_path / "2", lambda _: None, expected={"rows": "1000", "item": "8"})
+
+
+def test_a_ratio_is_made_of_two_runs_of_one_round() -> None:
+    # The machine became ten times slower in the second round; the ratios did not.
+    samples = [
+        Sample("slow", 1, outcome(3.0)),
+        Sample("fast", 1, outcome(1.0)),
+        Sample("fast", 2, outcome(10.0)),
+        Sample("slow", 2, outcome(40.0)),
+        Sample("slow", 3, outcome(9.0)),
+    ]
+    found = ratios(samples, "slow", "fast", lambda run: run.usage.wall_sec)
+    assert found == Spread(median=3.5, least=3.0, most=4.0)
+    assert ratios(samples, "slow", "absent", lambda run: run.usage.wall_sec) is None
+
+
+@pytest.mark.parametrize(
+    ("at_least", "least", "most", "verdict"),
+    [
+        (True, 3.5, 9.0, "aim"),
+        (True, 3.4, 9.0, "must"),
+        # The median reaches the goal, one round does not.
+        (True, 2.1, 9.0, "missed"),
+        (False, 0.1, 2.2, "aim"),
+        (False, 0.1, 3.5, "must"),
+        (False, 0.1, 3.6, "missed"),
+    ],
+)
+def test_the_worse_end_decides(at_least: bool, least: float, most: float, verdict: str) -> None:
+    must, aim = (2.2, 3.5) if at_least else (3.5, 2.2)
+    assert report.judge(Goal("wall", must, aim, at_least, Spread(3.0, least, most))) == verdict
+
+
+def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
+    assert report.judge(Goal("wall", 2.2, 3.5, True, None)) == "not measured"
+    assert report.judge(Goal("a must alone", 2.2, None, True, Spread(9.0, 9.0, 9.0))) == "must"
+
+
+def a_report() -> report.Data:
+    section = Section(
+        title="Kafka → Parquet",
+        contestants=[
+            Contestant("fast", "1.0", lambda _: outcome()),
+            Contestant("gone", "of old", lambda _: outcome(), missing="nobody has it"),
+        ],
+        samples=[Sample("fast", number, outcome(wall, first=wall / 10)) for number, wall in enumerate((1.0, 2.0, 4.0))],
+        goals=[
+            Goal("wall, gone over fast", 2.2, 3.5, True, None, reason="nobody has it"),
+            Goal("peak memory", 220, 120, False, Spread(50.0, 49.0, 1_051.0), "MB"),
+        ],
+        columns=(*SPEED, Column("first ms", extra("first", 1_000), ",.0f"), Column("never", extra("never"))),
+        notes=["All wrote the same rows."],
+        facts={"messages": 1_000},
+    )
+    head = {
+        "began": "2025-11-18T10:00:00+00:00",
+        "machine": {"processor": "A", "cores": 2, "memory_gb": 24, "system": "Linux 6"},
+        "versions": {"foodstream": "1.0"},
+        "options": {"rows": 1_000, "rounds": 3, "seed": 1, "kinds": ["narrow"]},
+    }
+    # As it is read back from the file.
+    written: report.Data = json.loads(json.dumps({**head, "sections": [report.section_data(section)]}))
+    return written
+
+
+def test_the_report_shows_medians_what_is_missing_and_what_was_missed() -> None:
+    lines = report.markdown(a_report()).splitlines()
+    assert "|  | wall s | rows/s | CPU s | peak MB | bytes/row | first ms | never |" in lines
+    assert "| fast | 2.00 [1.00–4.00] | 500 | 4.00 | 50 | 12.0 | 200 | – |" in lines
+    assert "| gone | missing: nobody has it |  |  |  |  |  |  |" in lines
+    assert "| wall, gone over fast | ≥ 2.2× | ≥ 3.5× | – | – | not measured: nobody has it |" in lines
+    assert "| peak memory | ≤ 220 MB | ≤ 120 MB | 50.0 MB | 1,051 MB | **missed** |" in lines
+    assert "- All wrote the same rows." in lines
+
+
+def test_the_brief_report_has_the_figures_and_nothing_of_how_they_came(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "bench.json"
+    file.write_text(json.dumps(a_report()))
+    report.main([str(file), "--brief"])
+    printed = capsys.readouterr().out
+    assert "| fast | 2.00 [1.00–4.00] | 500 | 4.00 | 50 | 12.0 | 200 | – |\n" in printed
+    assert "| gone | missing: nobody has it |" in printed
+    assert "goal" not in printed
+    assert "same rows" not in printed
+
+
+def test_every_sample_is_in_the_report() -> None:
+    samples = a_report()["sections"][0]["samples"]
+    assert [sample["outcome"]["usage"]["wall_sec"] for sample in samples] == [1.0, 2.0, 4.0]
+
+
+def test_a_report_replaces_what_stands_between_its_marks_and_nothing_else() -> None:
+    document = f"# Title\n{report.BEGIN}\nold\n{report.END}\nthe rest"
+    once = report.into("new\n", document)
+    assert once == f"# Title\n{report.BEGIN}\n\nnew\n\n{report.END}\nthe rest"
+    assert report.into("new\n", once) == once
+    with pytest.raises(ValueError, match="no marks"):
+        report.into("new\n", "# Title")
