@@ -76,8 +76,8 @@ TUNED = Settings(
     connector={
         "snapshot.mode": "initial_only",
         "snapshot.fetch.size": "10000",
-        "max.batch.size": "8192",
-        "max.queue.size": "32768",
+        "max.batch.size": "2048",
+        "max.queue.size": "8192",
         "poll.interval.ms": "10",
         "decimal.handling.mode": "double",
         "transforms": "flat",

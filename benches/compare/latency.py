@@ -10,6 +10,7 @@ import json
 import math
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from compare import product
@@ -20,8 +21,6 @@ from compare.process import Failed, without_settings
 from compare.sections import Column, Goal, Options, Say, Section, extra
 from compare.services import Services
 
-WARM_UP_SEC = 5
-COUNTED_SEC = 30
 # Rows a second, and how many of them share a transaction: 1,000 rows are 200 transactions, one each 5 ms.
 RATES = {10: 1, 1_000: 5}
 
@@ -46,27 +45,38 @@ COLUMNS = (
 )
 
 
-NOTES = (
-    "Open loop: rows are inserted at fixed rates whatever happens behind the table, one transaction in each slot of "
-    "time, at a random moment of it. At 1,000 rows/s five rows share a transaction, one each 5 ms. "
-    f"{COUNTED_SEC} s are counted, after a warm-up of {WARM_UP_SEC} s.",
-    "p50, p99 and max are from the acknowledged commit until a read_committed reader has the message, or until the "
-    "Parquet file is under its final name; beside them the p99 from the time the insert was meant to begin.",
-    "The margin (cdc.begin_margin_ms) is a delay foodstream keeps on purpose, so that no transaction that began "
-    "earlier can be missed; goals above the margin are judged with it taken off.",
-    "Each was run once, without a round of warm-up; the spread of a goal is over the rates.",
-)
+@dataclass(frozen=True)
+class Load:
+    """What is inserted: ``rate`` rows a second, for the seconds of the warm-up and for those that count."""
+
+    rate: int
+    warm_up_sec: int
+    counted_sec: int
+    seed: int
+
+    @property
+    def schedule(self) -> Schedule:
+        """The id 1 is that of the pipeline's first row."""
+        a_second = self.rate // RATES[self.rate]
+        transactions = (self.warm_up_sec + self.counted_sec) * a_second
+        return Schedule(2, RATES[self.rate], transactions, 1_000_000_000 // a_second, self.seed)
+
+    @property
+    def warm_up_transactions(self) -> int:
+        """How many of the schedule's do not count."""
+        return self.warm_up_sec * self.rate // RATES[self.rate]
 
 
-def run(services: Services, options: Options, say: Say) -> Section:
+def run(services: Services, options: Options, say: Say, *, warm_up_sec: int = 5, counted_sec: int = 30) -> Section:
     """Measures every rhythm at every rate, each with a topic and a lake of its own."""
     margin_ms = _default_margin_ms(services, options.folder)
 
     def contestant(number: int, rhythm: Rhythm, rate: int) -> Contestant:
         name, topic = _name(rhythm, rate), f"latency_{number}_{rate}"
+        load = Load(rate, warm_up_sec, counted_sec, options.seed)
 
         def measure(folder: Path) -> Outcome:
-            outcome = _measure(services, rhythm, rate, margin_ms, topic, options.seed, folder)
+            outcome = _measure(services, rhythm, load, margin_ms, topic, folder)
             p50, p99, most = (outcome.extra[f"{figure}_ms"] for figure in ("p50", "p99", "max"))
             say(f"{name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {most:.1f} ms")
             return outcome
@@ -82,8 +92,18 @@ def run(services: Services, options: Options, say: Say) -> Section:
         samples=samples,
         goals=_goals(samples),
         columns=COLUMNS,
-        notes=NOTES,
-        facts={"begin_margin_ms_default": margin_ms, "warm_up_sec": WARM_UP_SEC, "counted_sec": COUNTED_SEC},
+        notes=(
+            "Open loop: rows are inserted at a fixed rate whatever happens behind the table, one transaction in each "
+            "slot of time, at a random moment of it. At 1,000 rows/s five rows share a transaction, one each 5 ms. "
+            f"{counted_sec} s are counted, after a warm-up of {warm_up_sec} s.",
+            "p50, p99 and max are from the acknowledged commit until a read_committed reader has the message, or "
+            "until the Parquet file is under its final name; beside them the p99 from the time the insert was meant "
+            "to begin.",
+            "The margin (cdc.begin_margin_ms) is a delay foodstream keeps on purpose, so that no transaction that "
+            "began earlier can be missed; goals above the margin are judged with it taken off.",
+            "Each was run once, without a round of warm-up; the spread of a goal is over the rates.",
+        ),
+        facts={"begin_margin_ms_default": margin_ms, "warm_up_sec": warm_up_sec, "counted_sec": counted_sec},
     )
 
 
@@ -107,25 +127,22 @@ def _default_margin_ms(services: Services, folder: Path) -> int:
 
 
 def _measure(
-    services: Services, rhythm: Rhythm, rate: int, default_margin_ms: int, topic: str, seed: int, folder: Path
+    services: Services, rhythm: Rhythm, load: Load, default_margin_ms: int, topic: str, folder: Path
 ) -> Outcome:
-    """One rhythm at one rate: figures in milliseconds unless the name says otherwise."""
-    rows = RATES[rate]
-    slots = rate // rows
-    # The id before it is the pipeline's first row.
-    schedule = Schedule(2, rows, (WARM_UP_SEC + COUNTED_SEC) * slots, 1_000_000_000 // slots, seed)
-    counted_from = WARM_UP_SEC * slots
+    """One rhythm under one load: figures in milliseconds unless the name says otherwise."""
+    schedule = load.schedule
     with pipeline(services, rhythm, topic, folder) as streaming:
         transactions, usage = streaming.insert(schedule)
     passages = streaming.passages()
     of_lake = {}
     if isinstance(streaming.sight, InLake):
         of_lake = _lake_figures(streaming.sight, services.count(topic)[1])
-    counted = [passages[id] for id in range(schedule.first_id + counted_from * rows, schedule.last_id + 1)]
+    first_counted = schedule.first_id + load.warm_up_transactions * schedule.rows
+    counted = [passages[order_id] for order_id in range(first_counted, schedule.last_id + 1)]
     from_commit = [(row.seen_ns - row.committed_ns) / 1e6 for row in counted]
     from_intended = [(row.seen_ns - row.intended_ns) / 1e6 for row in counted]
-    late = [(sent.sent_ns - sent.intended_ns) / 1e6 for sent in transactions[counted_from:]]
-    commit = [(sent.committed_ns - sent.sent_ns) / 1e6 for sent in transactions[counted_from:]]
+    late = [(sent.sent_ns - sent.intended_ns) / 1e6 for sent in transactions[load.warm_up_transactions :]]
+    commit = [(sent.committed_ns - sent.sent_ns) / 1e6 for sent in transactions[load.warm_up_transactions :]]
     figures = {
         **_percentiles("", from_commit),
         **_percentiles("intended_", from_intended),

@@ -48,10 +48,13 @@ COPY = "COPY"
 
 _PEERS = Path(__file__).with_name("peers")
 _REQUEST_SEC = 30.0
-_NO_LEADER_YET = (
+# Of a topic that was made just now.
+_NOT_YET = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
 )
 _FROM_CONNECTOR = "from_connector_sec"
 _TRANSACTION = "transaction_sec"
@@ -151,7 +154,7 @@ class Topics:
                 for partition in range(PARTITIONS)
             ]
         except KafkaException as error:
-            if error.args[0].code() in _NO_LEADER_YET:
+            if error.args[0].code() in _NOT_YET:
                 return 0
             raise Failed(f"the end of {topic} cannot be asked for: {error.args[0].str()}") from error
         return sum(ends)

@@ -51,8 +51,9 @@ class Sightings(ABC):
     ) -> None:
         self._over.set()
         self._thread.join()
-        if self._error is not None and error is None:
-            raise self._error
+        # It is why the block failed, if that did: what was waited for could not be seen.
+        if self._error is not None:
+            raise self._error from error
 
 
 class TopicReader(Sightings):
