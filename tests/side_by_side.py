@@ -3,9 +3,12 @@
     python tests/side_by_side.py -- cargo test -- pytest -n 3
 
 Each command follows a ``--``. What the first prints is shown as it comes; the others' output waits in files for its
-turn. Exits with the first code that is not 0, after all have ended.
+turn. Exits with the first code that is not 0, after all have ended. One that has not ended after ``LIMIT_SEC`` hangs:
+it is named and killed with everything it started.
 """
 
+import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -17,6 +20,10 @@ from pathlib import Path
 
 # How often a file is looked at for more.
 LOOK_EVERY_SEC = 0.05
+# Several times what the slowest machine takes.
+LIMIT_SEC = float(os.environ.get("TEST_LIMIT_SEC", 30 * 60))
+# As `timeout` of coreutils says it.
+TIMED_OUT = 124
 # What cargo test and pytest end with, and the names of what failed.
 SUMMARY = re.compile(rb"test result: |=+ .*(?:passed|failed|error).* =+$|(?:FAILED|ERROR) |test .* \.\.\. FAILED$")
 
@@ -30,13 +37,35 @@ class Runner:
         self.begun = time.monotonic()
         self.seconds = 0.0
         with file.open("wb") as output:
-            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+            # A group of its own, so that what it started can be ended with it.
+            self.child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        self.hung = False
 
     def has_ended(self) -> bool:
+        taken = time.monotonic() - self.begun
         if self.child.poll() is None:
-            return False
-        self.seconds = self.seconds or time.monotonic() - self.begun
+            if taken < LIMIT_SEC:
+                return False
+            self.hung = True
+            self.end()
+        self.seconds = self.seconds or taken
         return True
+
+    def end(self) -> None:
+        """Kills what still runs of the command."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.child.pid, signal.SIGTERM if not self.hung else signal.SIGKILL)
+        self.child.wait()
+
+    @property
+    def exit_code(self) -> int:
+        return TIMED_OUT if self.hung else self.child.returncode
+
+    def outcome(self) -> str:
+        end = "had not ended and was killed" if self.hung else f"exit code {self.exit_code}"
+        return f"{self.name}: {end} after {self.seconds:.0f} s"
 
     def summary(self) -> list[str]:
         found = [line for line in self.file.read_bytes().splitlines() if SUMMARY.match(line)]
@@ -51,13 +80,12 @@ def run(commands: Sequence[Sequence[str]], folder: Path) -> int:
             follow(runner, runners)
     finally:
         for runner in runners:
-            runner.child.terminate()
-            runner.child.wait()
+            runner.end()
     show(b"\n----- summary\n")
     for runner in runners:
         lines = "".join(f"{line}\n" for line in runner.summary())
-        show(f"{runner.name}: exit code {runner.child.returncode} after {runner.seconds:.0f} s\n{lines}".encode())
-    return next((runner.child.returncode for runner in runners if runner.child.returncode), 0)
+        show(f"{runner.outcome()}\n{lines}".encode())
+    return next((runner.exit_code for runner in runners if runner.exit_code), 0)
 
 
 def follow(runner: Runner, all_runners: Sequence[Runner]) -> None:

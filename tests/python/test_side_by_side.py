@@ -1,5 +1,6 @@
 """The runner of `make test`: outputs one after the other, a summary, and the code of whatever failed."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -44,3 +45,20 @@ def test_a_runner_that_is_told_to_end_ends_what_it_started(tmp_path: Path, event
         runner.send_signal(signal.SIGTERM)
         assert runner.wait(20) == 128 + signal.SIGTERM
     assert {path.name for path in tmp_path.glob("*.told")} == {"a.told", "b.told"}
+
+
+def test_a_command_that_hangs_is_killed_with_all_it_started_and_named(tmp_path: Path) -> None:
+    # The child holds the pipe open for as long as it lives, so reading it to its end waits for its end.
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    script = f"trap '' TERM; sleep 600 > {pipe} & echo begun; wait"
+    words = [*RUNNER, *shell(script), *shell("echo 'test result: ok. 3 passed'")]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, text=True, env={**os.environ, "TEST_LIMIT_SEC": "0.5"}
+    ) as runner:
+        assert pipe.read_text() == ""
+        said, _ = runner.communicate(timeout=60)
+    assert runner.returncode == 124
+    assert "begun" in said
+    assert "had not ended and was killed after" in said
+    assert said.endswith("test result: ok. 3 passed\n")

@@ -25,6 +25,15 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; run the tests by `make test`"))
 }
 
+/// Requests its stop when it goes: a test that fails would wait for ever for a run that nobody ends.
+pub struct EndWithTest(pub Stop);
+
+impl Drop for EndWithTest {
+    fn drop(&mut self) {
+        self.0.request();
+    }
+}
+
 pub struct Stage {
     pub settings: Settings,
     pub sql: Client,

@@ -8,7 +8,7 @@ use foodstream::pipeline::{Stop, ingest, replicate};
 use foodstream::tools::{InsertOptions, insert_test_orders};
 use foodstream::verify::{Report, Section, Status, VerifyOptions, verify};
 
-use super::stage::{NOON, Stage, copy_as_other, insert};
+use super::stage::{EndWithTest, NOON, Stage, copy_as_other, insert};
 
 fn status(report: &Report, section: Section) -> Status {
     report.sections.iter().find(|check| check.name == section.title()).unwrap().status
@@ -320,6 +320,7 @@ async fn every_type_is_compared_as_the_server_writes_it() {
 async fn beside_living_producer_and_consumer_nothing_is_ever_called_a_fault() {
     let stage = Stage::orders().await;
     let stop = Stop::new();
+    let _ends = EndWithTest(stop.clone());
     let run = ProducerRun { start_from: None, adopt: false, once_wait: Duration::from_secs(30), run_id: "live".into() };
     let mut replicate = compose::producer(&stage.settings, &run, false, &stop).await.unwrap();
     let producing = tokio::spawn(async move { replicate.run(replicate::Bounds::default()).await });
@@ -331,7 +332,8 @@ async fn beside_living_producer_and_consumer_nothing_is_ever_called_a_fault() {
     let (settings, writing) = (stage.settings.clone(), stop.clone());
     let inserting = tokio::spawn(async move {
         let load = InsertOptions {
-            count: 1_000_000,
+            // An end to it: each look takes as long as there are rows, so on a slow machine the two would outgrow all time.
+            count: 20_000,
             rate: Some(2_000.0),
             invalid_share: 0.05,
             seed: Some(1),
