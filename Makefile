@@ -34,7 +34,7 @@ PYO3 = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON="$(BIN)/python" PYTHON_SYS_EXEC
 	print("cpython-%d.%d-%dbit" % (*sys.version_info[:2], struct.calcsize("P") * 8))')"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-purchases test test-rust test-python bench bench-stages lint format deny coverage build wheel clean toolchain \
+.PHONY: help demo demo-purchases test compile-tests test-rust test-python bench bench-stages lint format deny coverage build wheel clean toolchain \
 	orders-producer orders-consumer up down setup-env install quickstart start-kafka stop-kafka run-producer \
 	run-consumer
 
@@ -47,10 +47,15 @@ demo: build ## the whole walk on a real PostgreSQL and Kafka, about a minute; le
 demo-purchases: build ## a thousand purchase events in three batches, totals checked; leaves nothing behind
 	@$(BIN)/foodstream purchases demo
 
-# Compiled first: what is tested beside the compiler waits for it.
-test: build ## Rust tests and Python tests, on real services
-	cargo test --locked --no-run
+# Compiled first: what is tested beside the compiler waits for it. The tests' compiler runs beside pip, which waits for the
+# network; the extension's comes after both, as it needs the one and reuses what the other has compiled.
+test: ## Rust tests and Python tests, on real services
+	@$(MAKE) --no-print-directory --jobs 2 $(VENV)/.installed compile-tests
+	@$(MAKE) --no-print-directory build
 	$(BIN)/python tests/with_services.py -- $(BIN)/python tests/side_by_side.py -- cargo test --locked -- $(PYTEST)
+
+compile-tests: | toolchain
+	cargo test --locked --no-run
 
 test-rust: $(VENV)/.installed ## only the Rust tests
 	$(BIN)/python tests/with_services.py -- cargo test --locked

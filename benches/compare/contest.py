@@ -29,6 +29,11 @@ class Outcome:
     extra: Mapping[str, float] = field(default_factory=dict)
 
 
+def wall(outcome: Outcome) -> float:
+    """Seconds from the start of the process to its end."""
+    return outcome.usage.wall_sec
+
+
 @dataclass(frozen=True)
 class Contestant:
     """One way to do the job: its name, what it is made of, and how to run it once in an empty folder."""

@@ -61,6 +61,8 @@ pub struct CommitInfo {
     pub cursor: Cursor,
     pub rows: u64,
     pub rows_published: u64,
+    /// From the call until the broker's answer: what was still on its way, the position, the end of the transaction.
+    pub commit_time: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -166,9 +168,11 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
         record.horizon = Some(format_timestamp_us(horizon_us));
         record.snapshot_xmin = Some(snapshot_xmin);
         record.rows_published += open.rows;
+        let begun = SystemClock.instant();
         self.commit_record(record)?;
+        let commit_time = SystemClock.instant().duration_since(begun);
         self.write_state_file(open.end)?;
-        Ok(CommitInfo { cursor: open.end, rows: open.rows, rows_published: self.record.rows_published })
+        Ok(CommitInfo { cursor: open.end, rows: open.rows, rows_published: self.record.rows_published, commit_time })
     }
 
     /// After a failure: a new producer instance, which fences the old one and ends what it left open, and the

@@ -221,7 +221,7 @@ def test_rows_go_from_the_table_to_the_lake(pipeline: Any) -> None:
         keys = foodstream.insert_test_orders(config, count=5)
         assert keys == [11, 12, 13, 14, 15]
         assert producer.run(once=True).rows == 5
-        assert producer.last_progress["numInputRows"] == 5
+        assert producer.last_progress["numInputRows"] == 5 and producer.last_progress["durationMs"]["commit"] >= 0
         assert len(producer.recent_progress) == 2
     with foodstream.Consumer(config) as consumer:
         done = consumer.run(available_now=True)

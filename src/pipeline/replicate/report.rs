@@ -144,6 +144,7 @@ pub(super) fn transaction(options: &Options, rows: u64, info: &CommitInfo, now: 
         "timestamp": now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
         "batchId": number,
         "numInputRows": rows,
+        "durationMs": { "commit": milliseconds(info.commit_time) },
         "sources": [{ "description": "PostgreSQL", "endOffset": info.cursor.to_string() }],
         "sink": { "description": format!("Kafka[{}]", options.topic), "numOutputRows": rows },
     })
