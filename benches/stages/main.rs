@@ -23,6 +23,7 @@ fn all(criterion: &mut Criterion) {
         let input = Input::new(kind, ROWS);
         let (rows, valid) = (input.rows, input.valid_rows());
         let mut group = group(criterion, kind.name(), &input);
+        time(&mut group, "copy_decode", rows, stages::copy_decode(&input));
         time(&mut group, "json_encode", rows, stages::json_encode(&input));
         time(&mut group, "json_decode", rows, stages::json_decode(&input));
         time(&mut group, "json_decode/arrow-json", rows, peer::arrow_json_of_joined(&input.messages));

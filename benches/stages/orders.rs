@@ -67,7 +67,22 @@ pub fn copied(kind: Kind, rows: usize) -> Copied {
     copied
 }
 
+/// Before its first field a row has its number of fields and that field's length.
+const BEFORE_FIRST_FIELD: usize = 2 + 4;
+
 impl Copied {
+    /// The stream as messages: the header with the first row, each further row, the trailer.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = self.rows.iter().skip(1).map(|places| places[0].start - BEFORE_FIRST_FIELD);
+        let trailer = self.rows.last().map_or(0, |places| places[WIDTH - 1].end);
+        let mut from = 0;
+        starts.chain([trailer, self.stream.len()]).map(move |to| {
+            let piece = &self.stream[from..to];
+            from = to;
+            piece
+        })
+    }
+
     fn push(&mut self, fields: &[Vec<u8>; WIDTH]) {
         self.stream.extend_from_slice(&(WIDTH as i16).to_be_bytes());
         let places = fields.each_ref().map(|field| {

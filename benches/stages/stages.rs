@@ -1,9 +1,9 @@
 //! The stages that a row passes, each with its input ready in memory: one call is one pass over all rows.
 //!
 //! ```text
-//! COPY stream ─json_encode→ messages ─json_decode→ columns
-//!                                    ─validate→ rows by day ─┬totals→ sums
-//!                                                            └parquet→ synced files
+//! COPY stream ─copy_decode→ fields ─json_encode→ messages ─json_decode→ columns
+//!                                                  ─validate→ rows by day ─┬totals→ sums
+//!                                                                          └parquet→ synced files
 //! ```
 //! Each calls what a running pipeline calls, with the same sizes: messages come in the consumer's chunks, files get
 //! all rows of a day. `validate` decodes as well, since rules are applied to columns and rows are split once.
@@ -20,7 +20,7 @@ use foodstream::model::{
     Aggregation, ChangeBatch, Counts, Cursor, DatedBatch, Every, Key, Message, MessageBatch, MicroBatch, OffsetRange,
     Operation, PartitionOffset, Schema, Totals,
 };
-use foodstream::postgres::Codec;
+use foodstream::postgres::{Codec, CopyDecoder};
 use foodstream::validate::Validator;
 use foodstream::wire::decode::Decoder;
 use foodstream::wire::encode::{self, RowEncoder};
@@ -75,6 +75,25 @@ impl Input {
 
 fn column_names() -> Vec<String> {
     Schema::orders().columns.into_iter().map(|column| column.name).collect()
+}
+
+/// The COPY stream into rows of fields, row by row as the server sends it.
+pub fn copy_decode(input: &Input) -> impl FnMut() -> usize {
+    move || {
+        let mut decoder = CopyDecoder::default();
+        let mut bytes = 0;
+        let mut rows = 0;
+        for piece in input.copied.pieces() {
+            let cut = decoder.push(piece, &mut |row| {
+                bytes += (0..row.len()).filter_map(|index| row.get(index)).map(<[u8]>::len).sum::<usize>();
+                Ok(())
+            });
+            rows += cut.expect("a well-formed stream");
+        }
+        decoder.finish().expect("a whole stream");
+        std::hint::black_box(bytes);
+        rows as usize
+    }
 }
 
 /// Fields of COPY into messages, as `capture` does it: position, key, value.

@@ -75,8 +75,8 @@ pub async fn copy_out(
 }
 
 /// Cuts the stream; knows nothing of connections, so that torn streams can be tried.
-#[derive(Default)]
-struct CopyDecoder {
+#[derive(Debug, Default)]
+pub struct CopyDecoder {
     carry: Vec<u8>,
     fields: Vec<Option<(u32, u32)>>,
     state: State,
@@ -103,7 +103,11 @@ enum Step {
 }
 
 impl CopyDecoder {
-    fn push(&mut self, chunk: &[u8], on_row: &mut impl FnMut(&Row<'_>) -> Result<()>) -> Result<u64> {
+    /// Takes the next bytes and hands on every row that is whole now; returns their number.
+    ///
+    /// # Errors
+    /// `Source` for bytes that are no such stream, and whatever `on_row` returns.
+    pub fn push(&mut self, chunk: &[u8], on_row: &mut impl FnMut(&Row<'_>) -> Result<()>) -> Result<u64> {
         if self.carry.is_empty() {
             let (used, rows) = self.consume(chunk, on_row)?;
             self.carry.extend_from_slice(&chunk[used..]);
@@ -117,7 +121,11 @@ impl CopyDecoder {
         Ok(rows)
     }
 
-    fn finish(&self) -> Result<()> {
+    /// The stream has ended.
+    ///
+    /// # Errors
+    /// `Source` where its trailer has not come.
+    pub fn finish(&self) -> Result<()> {
         if self.state == State::End && self.carry.is_empty() { Ok(()) } else { Err(broken("it ends in the middle")) }
     }
 

@@ -24,7 +24,7 @@ pub use catalog::{ColumnDescription, KeyColumn, KeyType, OrderIndex, Table};
 pub use codec::Codec;
 pub use connect::{Client, Session, connect, until_it_answers};
 pub use copy_in::CopyWriter;
-pub use copy_out::{Row, copy_out};
+pub use copy_out::{CopyDecoder, Row, copy_out};
 pub use page::{PAGE_PATIENCE, PageStart, begin_page, fingerprint};
 pub use query::{
     ServerIdentity, TextRows, insert_text_rows, query_text, server_clock_us, server_encoding, server_identity,
