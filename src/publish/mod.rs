@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::broker::{Cluster, Outcome, TopicSpec, TransactionalProducer, Uncommitted};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Kind, Result};
+use crate::failpoints::{self, reach};
 use crate::model::position::format_timestamp_us;
 use crate::model::{ChangeBatch, Cursor};
 
@@ -149,6 +150,7 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
             self.open = Some(OpenTransaction { rows: 0, end });
         }
         producer.send(&self.options.topic.name, rows)?;
+        reach(failpoints::PUBLISH_ROWS_QUEUED)?;
         if let Some(open) = &mut self.open {
             open.rows += rows.len() as u64;
             open.end = end;
@@ -161,6 +163,7 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
     /// After an error nothing is known to be committed: call [`Publisher::recover`].
     pub fn commit(&mut self, horizon_us: i64, snapshot_xmin: u64) -> Result<CommitInfo> {
         let open = self.open.take().ok_or_else(|| Error::bug("a commit without an open transaction"))?;
+        reach(failpoints::PUBLISH_ENDING).inspect_err(|_| self.note_failure(false))?;
         let mut record = self.record.clone();
         record.set_position(open.end);
         record.horizon = Some(format_timestamp_us(horizon_us));
@@ -250,6 +253,7 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
     fn begin_anew(&mut self) -> Result<Start> {
         let mut producer = self.factory.create()?;
         producer.init(self.options.timeout)?;
+        reach(failpoints::PUBLISH_FENCED)?;
         self.producer = Some(producer);
         let last = match self.options.exactly_once {
             true => start::read_back(&mut self.cluster, &self.options, self.options.timeout)?,
@@ -259,6 +263,7 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
             self.check_echo(last.as_ref())?;
         }
         let mut start = start::resolve(&mut self.cluster, &self.options, last.as_ref(), true)?;
+        reach(failpoints::PUBLISH_POSITION_KNOWN)?;
         self.known.clone_from(&last);
         let writer = self.record.writer.clone();
         self.record = last.unwrap_or_else(|| blank_record(&self.options));
@@ -295,7 +300,7 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
             true => producer.send_one(&self.options.cursor_topic, 0, key, &record.encode()?),
             false => Ok(()),
         };
-        let committed = match sent {
+        let committed = match sent.and_then(|()| reach(failpoints::PUBLISH_CURSOR_QUEUED)) {
             Ok(()) => producer.commit(self.options.timeout),
             Err(error) => Err(Uncommitted { outcome: outcome_of(&error), error }),
         };
@@ -303,7 +308,7 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
             Ok(()) => {
                 self.known = Some(record.clone());
                 self.record = record;
-                Ok(())
+                reach(failpoints::PUBLISH_COMMITTED).inspect_err(|_| self.note_failure(false))
             }
             Err(uncommitted) => {
                 self.note_failure(uncommitted.outcome == Outcome::Fenced);

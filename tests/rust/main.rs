@@ -6,6 +6,7 @@ mod broker_kafka;
 mod broker_memory;
 mod capture;
 mod conformance;
+mod failpoints;
 mod lake;
 mod layering;
 mod publish_kafka;
