@@ -100,6 +100,10 @@ pub async fn producer(
     if let Some(horizon_us) = start.horizon_us {
         source.restore_horizon(horizon_us);
     }
+    match run.adopt || run.start_from.is_some() {
+        true => source.accept_history(),
+        false => source.restore_history(start.snapshot_xmin),
+    }
     Ok(Replicate::new(source, Sender::spawn(publisher)?, &start, options, stop.clone(), Arc::new(SystemClock)))
 }
 

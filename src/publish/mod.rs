@@ -100,7 +100,14 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
     /// `Broker`, retriable, while Kafka is away or an earlier transaction is still open; `DataLoss` where the
     /// position contradicts the topic, the state file or the database, naming what accepts it.
     pub fn open(factory: F, mut cluster: C, options: PublisherOptions) -> Result<(Self, Start)> {
-        let topic = cluster.ensure_topic(&options.topic)?;
+        let topic = match cluster.describe(&options.topic.name)? {
+            Some(topic) => topic,
+            None => {
+                // A topic that rows were published to is not made again without a word.
+                plan(&mut cluster, &options)?;
+                cluster.ensure_topic(&options.topic)?
+            }
+        };
         if topic.partitions != options.topic.partitions {
             tracing::warn!(
                 target: "foodstream::producer",
@@ -130,7 +137,9 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
             fence: None,
         };
         let start = publisher.begin_anew()?;
+        // For this start alone.
         publisher.options.start_from = None;
+        publisher.options.adopt = false;
         tracing::info!(target: "foodstream::producer", "{}", start::describe(&start));
         Ok((publisher, start))
     }
@@ -262,7 +271,8 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
         if self.fence.is_some() {
             self.check_echo(last.as_ref())?;
         }
-        let mut start = start::resolve(&mut self.cluster, &self.options, last.as_ref(), true)?;
+        let topic = self.cluster.describe(&self.options.topic.name)?;
+        let mut start = start::resolve(&mut self.cluster, &self.options, last.as_ref(), topic.as_ref())?;
         reach(failpoints::PUBLISH_POSITION_KNOWN)?;
         self.known.clone_from(&last);
         let writer = self.record.writer.clone();
@@ -271,10 +281,16 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
         self.record.version = cursor::VERSION;
         self.record.system_identifier.clone_from(&self.options.system_identifier);
         self.record.timeline = self.options.timeline;
+        self.record.topic_id = topic.map(|topic| topic.id);
         self.record.set_position(start.cursor);
         start.rows_published = self.record.rows_published;
-        if self.options.exactly_once && start.origin != StartOrigin::CursorTopic {
+        let is_first = start.origin != StartOrigin::CursorTopic;
+        if is_first {
             self.record.start = start.first.to_string();
+        }
+        // What was accepted is recorded: the next start must not find it again.
+        if self.options.exactly_once && (is_first || self.options.adopt) {
+            self.record.snapshot_xmin = None;
             self.commit_start()?;
         }
         // The file follows also a commit whose answer was lost, and a position that was named or accepted against it:
@@ -344,6 +360,7 @@ fn blank_record(options: &PublisherOptions) -> CursorRecord {
         writer: uuid::Uuid::new_v4().to_string(),
         system_identifier: options.system_identifier.clone(),
         timeline: options.timeline,
+        topic_id: None,
     }
 }
 
