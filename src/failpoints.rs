@@ -140,17 +140,19 @@ pub fn from_environment() {
 pub fn from_environment() {}
 
 #[cfg(test)]
-pub use local::armed;
+pub use local::{acting, armed};
 
 #[cfg(test)]
 mod local {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
 
     use super::{Result, stopped};
 
     thread_local! {
         /// The armed point and how many passes are still let through.
         static ARMED: Cell<Option<(&'static str, u32)>> = const { Cell::new(None) };
+        /// What somebody else does while this thread stands at a point.
+        static ACTION: RefCell<Option<(&'static str, Box<dyn FnOnce()>)>> = const { RefCell::new(None) };
     }
 
     /// Disarms when dropped.
@@ -162,13 +164,23 @@ mod local {
         Armed(())
     }
 
+    /// Does this when the thread passes `point` for the first time, and lets it through.
+    pub fn acting(point: &'static str, act: impl FnOnce() + 'static) -> Armed {
+        ACTION.set(Some((point, Box::new(act))));
+        Armed(())
+    }
+
     impl Drop for Armed {
         fn drop(&mut self) {
             ARMED.set(None);
+            ACTION.set(None);
         }
     }
 
     pub(super) fn check(point: &'static str) -> Result<()> {
+        if let Some((_, act)) = ACTION.with_borrow_mut(|action| action.take_if(|(at, _)| *at == point)) {
+            act();
+        }
         match ARMED.get() {
             Some((armed, 0)) if armed == point => Err(stopped(point)),
             Some((armed, passes)) if armed == point => {

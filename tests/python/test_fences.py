@@ -1,4 +1,4 @@
-"""Two that may not both be: a second producer of one pipeline, and a consumer that slept through its own replacement."""
+"""Two that may not both be: a second producer of one pipeline, and a consumer that slept while it was replaced."""
 
 import json
 import os
