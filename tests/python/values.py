@@ -65,22 +65,20 @@ def doubles(single: bool) -> Make:
     return make
 
 
-def character(chance: random.Random) -> str:
-    ranges = [(0x20, 0x7E), (0x01, 0x1F), (0x7F, 0x2FF), (0x300, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x10FFFF)]
-    first, last = chance.choices(ranges, weights=(12, 1, 2, 3, 1, 3))[0]
-    return chr(chance.randint(first, last))
-
-
-def texts(longest: int) -> Make:
-    def make(chance: random.Random) -> str:
-        length = chance.randint(0, longest) if chance.random() > 0.002 else longest * 50
-        return "".join(character(chance) for _ in range(min(length, longest * 50)))
-
-    return make
+# Characters of every plane, mostly of the first; a random one each time would take most of the test's time.
+RANGES = ((0x20, 0x7E), (0x01, 0x1F), (0x7F, 0x2FF), (0x300, 0xD7FF), (0xE000, 0xFFFF), (0x10000, 0x10FFFF))
+WEIGHTS = (12, 1, 2, 3, 1, 3)
+_POOL = random.Random(0)
+CHARACTERS = [chr(_POOL.randint(*_POOL.choices(RANGES, WEIGHTS)[0])) for _ in range(20_000)]
 
 
 def limited(longest: int) -> Make:
-    return lambda chance: "".join(character(chance) for _ in range(chance.randint(0, longest)))
+    return lambda chance: "".join(chance.choices(CHARACTERS, k=chance.randint(0, longest)))
+
+
+def texts(longest: int) -> Make:
+    usual, long = limited(longest), limited(longest * 500)
+    return lambda chance: usual(chance) if chance.random() > 0.002 else long(chance)
 
 
 def documents() -> Make:

@@ -10,6 +10,7 @@ mod failpoints;
 mod lake;
 mod layering;
 mod publish_kafka;
+mod reliability;
 mod stage;
 mod tools;
 mod verify;
