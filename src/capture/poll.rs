@@ -185,6 +185,20 @@ impl PollSource {
         self.history.accept();
     }
 
+    /// What the next page would find of the database's past, without reading one.
+    pub async fn check_history(&mut self) -> Result<()> {
+        let link = self.take_link().await?;
+        let PollSource { history, table, plan, position, .. } = self;
+        let looking = async {
+            let start = begin_page(&link.client, table).await?;
+            history.check(&link.client, table, &plan.key.name, *position, start.snapshot_xmin).await?;
+            link.client.end_page().await
+        };
+        within(QUESTION_PATIENCE, looking).await?;
+        self.link = link.keep();
+        Ok(())
+    }
+
     /// The server's time now, as a clock of the timestamp column shows it. A bounded run (K7) ends when W has passed
     /// the time it saw at its start; during the hour that a zone repeats, that takes until the hour is over.
     pub async fn server_clock_us(&mut self) -> Result<i64> {

@@ -47,7 +47,7 @@ def pipeline(pipeline: Any) -> Any:
 def refused(pipeline: Any, *says: str) -> None:
     """The producer stops at once, as often as it is started, for a loss that it names; nothing has changed then."""
     before = state(pipeline)
-    for bound in (["--once"], []):
+    for bound in (["--once"], [], ["--dry-run"]):
         stopped = pipeline.run("producer", *bound, "--report", "json", expect=FAILURE)
         assert '"kind":"dataloss"' in stopped.stdout.replace(" ", "")
         last_words = stopped.stderr.splitlines()[-1]
