@@ -37,7 +37,7 @@ SELECT sample.*
  WHERE NOT EXISTS (SELECT FROM orders)
  ORDER BY sample.created_at;
 
--- foodstream_reader is all that capture and verification need: the rows, and when other sessions began (without which
+-- foodstream_reader is all that capture and verification need: the rows, how far their keys are, and when other sessions began (without which
 -- no poll can tell whether an older transaction is still to commit). Grant it to the login that runs them.
 DO $$
 BEGIN
@@ -51,6 +51,10 @@ BEGIN
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO foodstream_reader', current_database());
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO foodstream_reader', current_schema());
     GRANT SELECT ON orders TO foodstream_reader;
+    -- A sequence that has gone back shows a database restored from an older copy, which would give keys out again.
+    IF pg_get_serial_sequence('orders', 'order_id') IS NOT NULL THEN
+        EXECUTE format('GRANT SELECT ON SEQUENCE %s TO foodstream_reader', pg_get_serial_sequence('orders', 'order_id'));
+    END IF;
     GRANT pg_read_all_stats TO foodstream_reader;
 EXCEPTION WHEN insufficient_privilege THEN
     RAISE NOTICE 'role foodstream_reader is left out or incomplete: % may not create or grant it', current_user;

@@ -232,7 +232,7 @@ impl HorizonState {
                 format!(
                     "{what} is {} UTC, before the horizon {} UTC that was already used: rows with timestamps between \
                      the two may have been missed (was the clock set back, or the database replaced?); compare with \
-                     `foodstream verify` before going on",
+                     `foodstream verify`, then wait until the clock has passed it, or name a position with --start-from",
                     format_timestamp_us(start_us),
                     format_timestamp_us(w)
                 ),

@@ -15,6 +15,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use tracing::{info, warn};
 
+use super::history::History;
 use super::horizon::{Holder, HorizonRules, HorizonState};
 use super::plan::{Plan, Wanted};
 use super::preflight::Preflight;
@@ -80,6 +81,7 @@ pub struct PollSource {
     local_to_utc: LocalToUtc,
     horizon: HorizonState,
     holder: Option<Holder>,
+    history: History,
     position: Cursor,
     /// The W of a page that was full: the next page is read under it as well.
     open_w: Option<i64>,
@@ -155,6 +157,7 @@ impl PollSource {
             local_to_utc: LocalToUtc::new(options.timezone()),
             horizon: HorizonState::new(rules),
             holder: None,
+            history: History::default(),
             position: Cursor::just_before(options.cdc.default_start_timestamp_us),
             open_w: None,
             link: Some(link),
@@ -169,6 +172,31 @@ impl PollSource {
     /// called once, before the first page; without it, prepared transactions found at the start are waited for.
     pub fn restore_horizon(&mut self, horizon_us: i64) {
         self.horizon.restore(self.clock.earliest_instant(horizon_us));
+    }
+
+    /// Takes up the snapshot of the published cursor record: a database whose transactions stand before it has gone
+    /// back. To be called once, before the first page.
+    pub fn restore_history(&mut self, snapshot_xmin: Option<u64>) {
+        self.history.restore(snapshot_xmin);
+    }
+
+    /// Goes on behind the position whatever the database's past says, because the user said so.
+    pub fn accept_history(&mut self) {
+        self.history.accept();
+    }
+
+    /// What the next page would find of the database's past, without reading one.
+    pub async fn check_history(&mut self) -> Result<()> {
+        let link = self.take_link().await?;
+        let PollSource { history, table, plan, position, .. } = self;
+        let looking = async {
+            let start = begin_page(&link.client, table).await?;
+            history.check(&link.client, table, &plan.key.name, *position, start.snapshot_xmin).await?;
+            link.client.end_page().await
+        };
+        within(QUESTION_PATIENCE, looking).await?;
+        self.link = link.keep();
+        Ok(())
     }
 
     /// The server's time now, as a clock of the timestamp column shows it. A bounded run (K7) ends when W has passed
@@ -209,6 +237,7 @@ impl PollSource {
             _ => {
                 let link = InUse(Some(Link::make(&self.options).await?));
                 self.check_identity(&link.client).await?;
+                self.history.reconnected();
                 info!(target: "foodstream::producer", server = %link.client.address(), "connected to postgresql again");
                 Ok(link)
             }
@@ -265,6 +294,8 @@ impl PollSource {
         if start.fingerprint != self.fingerprint {
             self.accept_changed_table(&link.client, start.fingerprint).await?;
         }
+        let PollSource { history, table, plan, position, .. } = self;
+        history.check(&link.client, table, &plan.key.name, *position, start.snapshot_xmin).await?;
         let statement = self.plan.page_statement(self.position, horizon_us, limit);
         let doing = format!("cannot read a page of {}", self.table);
         let PollSource { plan, position, local_to_utc, .. } = self;

@@ -119,7 +119,8 @@ impl Dir {
     /// Creates the folder unless it exists and opens it. The caller syncs this one.
     pub fn make(&self, name: &str) -> Result<Dir> {
         match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(FOLDER_MODE as _)) {
-            Ok(()) | Err(Errno::EXIST) => {}
+            Ok(()) => trace::note("make", &self.join(name)),
+            Err(Errno::EXIST) => {}
             Err(e) => return Err(failed("create the folder", &self.join(name), e)),
         }
         self.child(name)?.ok_or_else(|| {
@@ -136,7 +137,9 @@ impl Dir {
     }
 
     pub fn sync(&self) -> Result<()> {
-        rustix::fs::fsync(&self.fd).map_err(|e| sync_failed(&self.path, e))
+        rustix::fs::fsync(&self.fd).map_err(|e| sync_failed(&self.path, e))?;
+        trace::note("sync", &self.path);
+        Ok(())
     }
 
     /// A new file, never an existing one.
@@ -203,7 +206,10 @@ impl Dir {
     /// Moves an entry without ever replacing one. The caller syncs both folders.
     pub fn rename_new(&self, name: &str, to: &Dir, new_name: &str) -> Result<Moved> {
         match rustix::fs::renameat_with(&self.fd, name, &to.fd, new_name, RenameFlags::NOREPLACE) {
-            Ok(()) => Ok(Moved::Done),
+            Ok(()) => {
+                trace::note("move", &to.join(new_name));
+                Ok(Moved::Done)
+            }
             Err(Errno::EXIST) => Ok(Moved::Taken),
             Err(Errno::NOENT) => Ok(Moved::Missing),
             // A file system without the flag: two steps do the same, and a kill between them leaves both names,
@@ -230,7 +236,10 @@ impl Dir {
     /// Gives the file a second name that must be free. The caller syncs the folder.
     pub fn link_new(&self, name: &str, to: &Dir, new_name: &str) -> Result<Moved> {
         match rustix::fs::linkat(&self.fd, name, &to.fd, new_name, AtFlags::empty()) {
-            Ok(()) => Ok(Moved::Done),
+            Ok(()) => {
+                trace::note("link", &to.join(new_name));
+                Ok(Moved::Done)
+            }
             Err(Errno::EXIST) => Ok(Moved::Taken),
             Err(Errno::NOENT) => Ok(Moved::Missing),
             Err(e) => Err(self.move_failed(name, &to.join(new_name), e)),
@@ -274,7 +283,9 @@ impl Dir {
 
 /// Syncs a file's data and length. What a checked close would report beyond this is nothing: the data is down.
 pub(crate) fn sync_file(file: &File, path: &Path) -> Result<()> {
-    file.sync_all().map_err(|e| sync_failed(path, e))
+    file.sync_all().map_err(|e| sync_failed(path, e))?;
+    trace::note("sync", path);
+    Ok(())
 }
 
 /// Makes `target/name` hold exactly `bytes`, durably, unless something has that name already: then `false`, and
@@ -315,6 +326,33 @@ fn error_is_unsupported(error: &Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
     let code = cause.and_then(io::Error::raw_os_error);
     [Errno::PERM, Errno::NOTSUP, Errno::NOSYS].iter().any(|unsupported| code == Some(unsupported.raw_os_error()))
+}
+
+/// What this thread did to the disk. A kill leaves what a process has written, so only the order of the steps shows
+/// what a power cut would leave.
+#[cfg(test)]
+pub(super) mod trace {
+    use std::cell::RefCell;
+    use std::path::{Path, PathBuf};
+
+    thread_local! {
+        static STEPS: RefCell<Vec<(&'static str, PathBuf)>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub fn note(step: &'static str, path: &Path) {
+        STEPS.with_borrow_mut(|steps| steps.push((step, path.to_owned())));
+    }
+
+    /// The steps since the last call.
+    pub fn take() -> Vec<(&'static str, PathBuf)> {
+        STEPS.take()
+    }
+}
+
+#[cfg(not(test))]
+mod trace {
+    #[inline(always)]
+    pub fn note(_: &'static str, _: &std::path::Path) {}
 }
 
 #[cfg(test)]

@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::aggregate::Aggregator;
 use crate::broker::TopicSpec;
 use crate::broker::kafka::{KafkaCluster, KafkaGroupConsumer, KafkaProducer};
-use crate::capture::{PollOptions, PollSource, Preflight};
+use crate::capture::{PollOptions, PollSource, Preflight, Source};
 use crate::clock::SystemClock;
 use crate::config::{self, Settings};
 use crate::consume::Limits;
 use crate::error::{Error, Result};
 use crate::lake::{LakeOptions, LocalLake, TotalsFollower};
 use crate::model::{Cursor, Schema};
-use crate::publish::{ProducerFactory, Publisher, PublisherOptions, state_file};
+use crate::publish::{ProducerFactory, Publisher, PublisherOptions, Start, state_file};
 use crate::validate::Validator;
 
 use super::ingest::{self, Ingest};
@@ -100,13 +100,22 @@ pub async fn producer(
     if let Some(horizon_us) = start.horizon_us {
         source.restore_horizon(horizon_us);
     }
+    take_up_history(&mut source, run, &start);
     Ok(Replicate::new(source, Sender::spawn(publisher)?, &start, options, stop.clone(), Arc::new(SystemClock)))
+}
+
+/// A position that the user named or accepted is not held against the database's past.
+fn take_up_history(source: &mut PollSource, run: &ProducerRun, start: &Start) {
+    match run.adopt || run.start_from.is_some() {
+        true => source.accept_history(),
+        false => source.restore_history(start.snapshot_xmin),
+    }
 }
 
 /// The checks of `--dry-run`: rights, table, index, topic, position. Changes nothing.
 pub async fn producer_plan(settings: &Settings, run: &ProducerRun, stop: &Stop) -> Result<Plan> {
     let kafka = settings.require_kafka()?.clone();
-    let (_, preflight) = open_source(settings, true, stop).await?;
+    let (mut source, preflight) = open_source(settings, true, stop).await?;
     let options = publisher_options(settings, run, &preflight)?;
     let mut plan = Plan { lines: preflight.lines(), warnings: preflight.warnings.clone() };
     let backoff = Backoff::new(&settings.retry, true);
@@ -120,6 +129,9 @@ pub async fn producer_plan(settings: &Settings, run: &ProducerRun, stop: &Stop) 
         })
     });
     let found = found.await.map_err(|error| Error::bug("the plan was not made").because(error))??;
+    source.seek(found.start.cursor);
+    take_up_history(&mut source, run, &found.start);
+    source.check_history().await?;
     plan.lines.push(match found.topic {
         Some(existing) => format!("topic {} exists with {} partitions", existing.name, existing.partitions),
         None => format!("topic {} is missing and would be created with {} partitions", topic.name, topic.partitions),

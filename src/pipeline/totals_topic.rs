@@ -23,6 +23,7 @@ use crate::broker::{Cluster, TopicSpec, TransactionalProducer};
 use crate::clock::{Clock, SystemClock};
 use crate::config;
 use crate::error::{Error, Kind, Result};
+use crate::failpoints::{self, reach};
 use crate::lake::{Changes, TotalsFollower};
 use crate::model::{Aggregation, Group, Measure, Period};
 use crate::publish::ProducerFactory;
@@ -103,6 +104,7 @@ impl<F: ProducerFactory> Publishing<F> {
         if !changes.totals.is_empty() {
             send(producer, &self.topic, &changes)?;
         }
+        reach(failpoints::TOTALS_SENT)?;
         self.log.published()?;
         Ok(Some(changes.number))
     }

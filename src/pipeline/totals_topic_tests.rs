@@ -4,6 +4,7 @@ use super::*;
 use crate::broker::memory::{Fault, MemoryBroker, MemoryProducer};
 use crate::clock::ManualClock;
 use crate::config::{Aggregate, Compression};
+use crate::failpoints::armed;
 use crate::lake::{Committed, Lake, LakeOptions, LocalLake};
 use crate::model::{Counts, DatedBatch, MicroBatch, OffsetRange, PartitionOffset, Schema};
 
@@ -238,4 +239,22 @@ fn the_thread_publishes_what_it_is_nudged_for_and_waits_for_a_broker_that_is_awa
     topic.wait_for(2, PATIENCE).unwrap();
     topic.close(2);
     assert_eq!(bench.kept(), BTreeMap::from([("a".into(), 1), ("b".into(), 1)]));
+}
+
+#[test]
+fn a_stop_between_the_totals_and_their_mark_publishes_the_same_values_again() {
+    let mut bench = Bench::new();
+    bench.commit(&["Naan", "Dosa"]);
+    let mut worker = bench.worker();
+    let stop = armed(failpoints::TOTALS_SENT, 0);
+    worker.step().unwrap_err();
+    drop(stop);
+    drop(worker);
+    bench.worker().step().unwrap();
+    let once = [record("Dosa", 1, 1), record("Naan", 1, 1)];
+    let mut records = bench.records();
+    records.sort();
+    assert_eq!(records, [&once[..1], &once[..1], &once[1..], &once[1..]].concat());
+    assert_eq!(bench.worker().step().unwrap(), Some(1), "the mark says so now");
+    assert_eq!(bench.records().len(), 4);
 }

@@ -30,6 +30,9 @@ pub struct CursorRecord {
     pub writer: String,
     pub system_identifier: Option<String>,
     pub timeline: Option<u32>,
+    /// The cluster's id of the data topic; versions before this field did not write it.
+    #[serde(default)]
+    pub topic_id: Option<String>,
 }
 
 impl CursorRecord {

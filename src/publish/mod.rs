@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::broker::{Cluster, Outcome, TopicSpec, TransactionalProducer, Uncommitted};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Kind, Result};
+use crate::failpoints::{self, reach};
 use crate::model::position::format_timestamp_us;
 use crate::model::{ChangeBatch, Cursor};
 
@@ -101,7 +102,14 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
     /// `Broker`, retriable, while Kafka is away or an earlier transaction is still open; `DataLoss` where the
     /// position contradicts the topic, the state file or the database, naming what accepts it.
     pub fn open(factory: F, mut cluster: C, options: PublisherOptions) -> Result<(Self, Start)> {
-        let topic = cluster.ensure_topic(&options.topic)?;
+        let topic = match cluster.describe(&options.topic.name)? {
+            Some(topic) => topic,
+            None => {
+                // A topic that rows were published to is not made again without a word.
+                plan(&mut cluster, &options)?;
+                cluster.ensure_topic(&options.topic)?
+            }
+        };
         if topic.partitions != options.topic.partitions {
             tracing::warn!(
                 target: "foodstream::producer",
@@ -131,7 +139,9 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
             fence: None,
         };
         let start = publisher.begin_anew()?;
+        // For this start alone.
         publisher.options.start_from = None;
+        publisher.options.adopt = false;
         tracing::info!(target: "foodstream::producer", "{}", start::describe(&start));
         Ok((publisher, start))
     }
@@ -151,6 +161,7 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
             self.open = Some(OpenTransaction { rows: 0, end });
         }
         producer.send(&self.options.topic.name, rows)?;
+        reach(failpoints::PUBLISH_ROWS_QUEUED)?;
         if let Some(open) = &mut self.open {
             open.rows += rows.len() as u64;
             open.end = end;
@@ -163,6 +174,7 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
     /// After an error nothing is known to be committed: call [`Publisher::recover`].
     pub fn commit(&mut self, horizon_us: i64, snapshot_xmin: u64) -> Result<CommitInfo> {
         let open = self.open.take().ok_or_else(|| Error::bug("a commit without an open transaction"))?;
+        reach(failpoints::PUBLISH_ENDING).inspect_err(|_| self.note_failure(false))?;
         let mut record = self.record.clone();
         record.set_position(open.end);
         record.horizon = Some(format_timestamp_us(horizon_us));
@@ -254,6 +266,7 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
     fn begin_anew(&mut self) -> Result<Start> {
         let mut producer = self.factory.create()?;
         producer.init(self.options.timeout)?;
+        reach(failpoints::PUBLISH_FENCED)?;
         self.producer = Some(producer);
         let last = match self.options.exactly_once {
             true => start::read_back(&mut self.cluster, &self.options, self.options.timeout)?,
@@ -262,7 +275,9 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
         if self.fence.is_some() {
             self.check_echo(last.as_ref())?;
         }
-        let mut start = start::resolve(&mut self.cluster, &self.options, last.as_ref(), true)?;
+        let topic = self.cluster.describe(&self.options.topic.name)?;
+        let mut start = start::resolve(&mut self.cluster, &self.options, last.as_ref(), topic.as_ref())?;
+        reach(failpoints::PUBLISH_POSITION_KNOWN)?;
         self.known.clone_from(&last);
         let writer = self.record.writer.clone();
         self.record = last.unwrap_or_else(|| blank_record(&self.options));
@@ -270,10 +285,16 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
         self.record.version = cursor::VERSION;
         self.record.system_identifier.clone_from(&self.options.system_identifier);
         self.record.timeline = self.options.timeline;
+        self.record.topic_id = topic.map(|topic| topic.id);
         self.record.set_position(start.cursor);
         start.rows_published = self.record.rows_published;
-        if self.options.exactly_once && start.origin != StartOrigin::CursorTopic {
+        let is_first = start.origin != StartOrigin::CursorTopic;
+        if is_first {
             self.record.start = start.first.to_string();
+        }
+        // What was accepted is recorded: the next start must not find it again.
+        if self.options.exactly_once && (is_first || self.options.adopt) {
+            self.record.snapshot_xmin = None;
             self.commit_start()?;
         }
         // The file follows also a commit whose answer was lost, and a position that was named or accepted against it:
@@ -299,7 +320,7 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
             true => producer.send_one(&self.options.cursor_topic, 0, key, &record.encode()?),
             false => Ok(()),
         };
-        let committed = match sent {
+        let committed = match sent.and_then(|()| reach(failpoints::PUBLISH_CURSOR_QUEUED)) {
             Ok(()) => producer.commit(self.options.timeout),
             Err(error) => Err(Uncommitted { outcome: outcome_of(&error), error }),
         };
@@ -307,7 +328,7 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
             Ok(()) => {
                 self.known = Some(record.clone());
                 self.record = record;
-                Ok(())
+                reach(failpoints::PUBLISH_COMMITTED).inspect_err(|_| self.note_failure(false))
             }
             Err(uncommitted) => {
                 self.note_failure(uncommitted.outcome == Outcome::Fenced);
@@ -343,6 +364,7 @@ fn blank_record(options: &PublisherOptions) -> CursorRecord {
         writer: uuid::Uuid::new_v4().to_string(),
         system_identifier: options.system_identifier.clone(),
         timeline: options.timeline,
+        topic_id: None,
     }
 }
 

@@ -31,6 +31,6 @@ pub fn plan(cluster: &mut impl Cluster, options: &PublisherOptions) -> Result<Fo
         }
         false => None,
     };
-    let start = start::resolve(cluster, options, record.as_ref(), topic.is_some())?;
+    let start = start::resolve(cluster, options, record.as_ref(), topic.as_ref())?;
     Ok(Found { topic, start, cursor_topic_missing })
 }

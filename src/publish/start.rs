@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::broker::{Cluster, TopicSpec};
+use crate::broker::{Cluster, TopicDescription, TopicSpec};
 use crate::error::{Error, Kind, Result};
 use crate::model::position::format_timestamp_us;
 use crate::model::{Cursor, Key};
@@ -48,6 +48,8 @@ pub struct Start {
     pub cursor: Cursor,
     /// The horizon of the last transaction, microseconds on the column's clock.
     pub horizon_us: Option<i64>,
+    /// `pg_snapshot_xmin` of the last transaction's last page.
+    pub snapshot_xmin: Option<u64>,
     pub rows_published: u64,
     pub origin: StartOrigin,
     /// The pipeline's very first position.
@@ -157,7 +159,7 @@ pub(super) fn resolve(
     cluster: &mut impl Cluster,
     options: &PublisherOptions,
     record: Option<&CursorRecord>,
-    topic_exists: bool,
+    topic: Option<&TopicDescription>,
 ) -> Result<Start> {
     let file = || options.state_file.as_deref().map_or(Ok(None), state_file::read);
     if let Some(cursor) = options.start_from {
@@ -165,10 +167,12 @@ pub(super) fn resolve(
     }
     if let Some(record) = record {
         let cursor = record.cursor()?;
+        check_topic(options, record, topic)?;
         check_state_file(options, cursor)?;
         return Ok(Start {
             cursor,
             horizon_us: record.horizon_us()?,
+            snapshot_xmin: record.snapshot_xmin,
             rows_published: record.rows_published,
             origin: StartOrigin::CursorTopic,
             first: record.start_cursor()?,
@@ -181,7 +185,7 @@ pub(super) fn resolve(
     };
     // Without transactions rows after the state file's position are repeated by design: at least once.
     if options.exactly_once
-        && topic_exists
+        && topic.is_some()
         && let Some(highest) = highest_published(cluster, options)?
         && position_below(start.cursor, highest)
         && !options.adopt
@@ -198,6 +202,30 @@ pub(super) fn resolve(
         ));
     }
     Ok(start)
+}
+
+/// What was published to a topic that is gone is gone with it, unless somebody had read it.
+fn check_topic(options: &PublisherOptions, record: &CursorRecord, topic: Option<&TopicDescription>) -> Result<()> {
+    let what = match (topic, &record.topic_id) {
+        _ if options.adopt || record.rows_published == 0 => return Ok(()),
+        (None, _) => "deleted".to_owned(),
+        (Some(now), Some(then)) if now.id != *then => {
+            format!("deleted and created anew (id {} instead of {then})", now.id)
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(
+        Kind::DataLoss,
+        format!(
+            "topic {} was {what} after {} rows had been published to it, those behind {} up to {}: what no consumer had \
+             read of them is gone; go on behind them with --adopt, or publish them again with --start-from, for a lake \
+             that holds none of them",
+            options.topic.name,
+            record.rows_published,
+            record.start,
+            record.cursor()?
+        ),
+    ))
 }
 
 /// A state file ahead of the cursor was not written by this pipeline's last transaction.
@@ -227,7 +255,7 @@ fn check_state_file(options: &PublisherOptions, cursor: Cursor) -> Result<()> {
 }
 
 fn fresh(cursor: Cursor, origin: StartOrigin) -> Start {
-    Start { cursor, horizon_us: None, rows_published: 0, origin, first: cursor }
+    Start { cursor, horizon_us: None, snapshot_xmin: None, rows_published: 0, origin, first: cursor }
 }
 
 /// `a` leaves rows unread that `b` counts as read. A position without a key includes all rows of its timestamp.

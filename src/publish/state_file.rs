@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
+use crate::failpoints::{self, reach};
 use crate::model::Cursor;
 use crate::model::position::parse_timestamp_us;
 
@@ -81,7 +82,9 @@ pub fn write(path: &Path, cursor: Cursor) -> Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     writeln!(file, "{cursor}").map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
+    reach(failpoints::PUBLISH_STATE_WRITTEN)?;
     file.persist(path).map_err(|error| failed(error.error))?;
+    reach(failpoints::PUBLISH_STATE_REPLACED)?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
 }
 

@@ -7,6 +7,7 @@
 //! `postgres::codec` decides which writer serves a column; `wire`'s decoder reads the result.
 
 use std::fmt;
+use std::io::Write;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
@@ -84,12 +85,36 @@ pub fn double(out: &mut Vec<u8>, value: f64) {
 }
 
 /// As `double`, with the digits of a single-precision number: 0.1, and not 0.10000000149011612.
+///
+/// The digits are PostgreSQL's. Its shortest text never names the very middle between two single-precision numbers,
+/// which only reads back by rounding to even: whoever reads it as a double would see a third number.
 pub fn float(out: &mut Vec<u8>, value: f32) {
-    if value.is_finite() {
-        serde_json::to_writer(out, &value).expect("a finite number into memory cannot fail");
-    } else {
-        not_finite(out, value.is_nan(), value < 0.0);
+    if !value.is_finite() {
+        return not_finite(out, value.is_nan(), value < 0.0);
     }
+    let start = out.len();
+    serde_json::to_writer(&mut *out, &value).expect("a finite number into memory cannot fail");
+    if is_halfway(&out[start..], value) {
+        write_finer(out, start, value);
+    }
+}
+
+/// One digit more than the shortest, or as many as it takes.
+#[cold]
+fn write_finer(out: &mut Vec<u8>, start: usize, value: f32) {
+    let shortest = format!("{value:e}");
+    let mut digits = shortest.bytes().take_while(|&byte| byte != b'e').filter(u8::is_ascii_digit).count();
+    while is_halfway(&out[start..], value) {
+        digits += 1;
+        out.truncate(start);
+        write!(out, "{value:.*e}", digits - 1).expect("text into memory cannot fail");
+    }
+}
+
+fn is_halfway(text: &[u8], value: f32) -> bool {
+    let read = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
+    let (exact, up, down) = (f64::from(value), f64::from(value.next_up()), f64::from(value.next_down()));
+    read.is_some_and(|read| read == (exact + up) / 2.0 || read == (exact + down) / 2.0)
 }
 
 /// `"NaN"`, `"Infinity"` or `"-Infinity"`, for doubles and for numerics.
@@ -407,6 +432,34 @@ mod tests {
         for value in [f64::MAX, f64::MIN_POSITIVE, 5e-324, -0.0, 1e300, 2f64.powi(53) + 2.0] {
             let written = text(|out| double(out, value));
             assert_eq!(written.parse::<f64>().unwrap().to_bits(), value.to_bits(), "{written}");
+        }
+    }
+
+    #[test]
+    fn single_precision_has_postgresqls_digits_where_the_shortest_lie_halfway() {
+        // `SELECT x::real::text`
+        for (value, postgresql) in [
+            (-77_271_664.0_f32, "-7.7271664e+07"),
+            (41_645_768.0, "4.1645768e+07"),
+            (110_215_456.0, "1.10215456e+08"),
+            (16_777_216.0, "1.6777216e+07"),
+            (f32::MAX, "3.4028235e+38"),
+            (f32::from_bits(1), "1e-45"),
+            (-0.0, "-0"),
+        ] {
+            let written = text(|out| float(out, value));
+            let (read, expected): (f64, f64) = (written.parse().unwrap(), postgresql.parse().unwrap());
+            assert_eq!(read.to_bits(), expected.to_bits(), "{written} for {postgresql}");
+        }
+        let mut bits = 12_345_u32;
+        for _ in 0..200_000 {
+            bits = bits.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let value = f32::from_bits(bits);
+            if value.is_finite() {
+                let written = text(|out| float(out, value));
+                assert_eq!(written.parse::<f32>().unwrap().to_bits(), bits, "{written}");
+                assert!(!is_halfway(written.as_bytes(), value), "{written}");
+            }
         }
     }
 

@@ -189,6 +189,7 @@ fn publish(settings: &Settings, batch: &ChangeBatch, cursor: Cursor, snapshot_xm
         writer: "test".into(),
         system_identifier: None,
         timeline: None,
+        topic_id: None,
     };
     producer.begin().unwrap();
     producer.send(&kafka.topic, batch).unwrap();

@@ -180,6 +180,43 @@ mod tests {
     }
 
     #[test]
+    fn nothing_replaces_a_setting_that_a_promise_rests_on() {
+        let others = |fixed: &[(&str, &str)]| -> BTreeMap<String, String> {
+            fixed.iter().map(|&(name, _)| (name.to_owned(), "another".to_owned())).collect()
+        };
+        let mut producer_properties = others(&PRODUCER_FIXED);
+        producer_properties.extend(others(&[("transactional.id", ""), ("transaction.timeout.ms", "")]));
+        let kafka = Kafka {
+            properties: others(&COMMON_FIXED),
+            producer_properties,
+            consumer_properties: others(&CONSUMER_FIXED),
+            ..kafka()
+        };
+        let producer = transactional_producer(&kafka, "foodstream-shop");
+        for (name, value) in PRODUCER_FIXED.iter().chain(&COMMON_FIXED) {
+            assert_eq!(producer.get(name), Some(*value), "{name}");
+        }
+        assert_eq!(producer.get("transactional.id"), Some("foodstream-shop"));
+        // A transaction that is left open holds readers back for so long; a message must fail before it does.
+        assert_eq!(producer.get("transaction.timeout.ms"), Some("60000"));
+        let milliseconds = |name| producer.get(name).unwrap().parse::<u32>().unwrap();
+        assert!(milliseconds("message.timeout.ms") < milliseconds("transaction.timeout.ms"));
+        for consumer in [group_consumer(&kafka), reader(&kafka)] {
+            for (name, value) in CONSUMER_FIXED.iter().chain(&COMMON_FIXED) {
+                assert_eq!(consumer.get(name), Some(*value), "{name}");
+            }
+        }
+        // Named here and not only in the list, so that the list cannot lose one.
+        let fixed: BTreeMap<_, _> = CONSUMER_FIXED.into_iter().collect();
+        for (name, value) in
+            [("auto.offset.reset", "error"), ("enable.auto.commit", "false"), ("isolation.level", "read_committed")]
+        {
+            assert_eq!(fixed.get(name), Some(&value), "{name}");
+        }
+        assert_eq!((fixed["check.crcs"], fixed["enable.partition.eof"]), ("true", "true"));
+    }
+
+    #[test]
     fn the_users_settings_win_over_our_defaults_and_promises_over_both() {
         let producer = producer(&kafka());
         assert_eq!(producer.get("linger.ms"), Some("7"));

@@ -13,6 +13,7 @@ use super::{config, error};
 use crate::broker::{Outcome, TransactionalProducer, Uncommitted};
 use crate::config::Kafka;
 use crate::error::{Error, Kind, Result};
+use crate::failpoints::{self, reach};
 use crate::model::{ChangeBatch, Operation};
 
 use super::context::Context;
@@ -232,6 +233,7 @@ impl TransactionalProducer for KafkaProducer {
     fn commit(&mut self, timeout: Duration) -> Result<(), Uncommitted> {
         let deadline = Instant::now() + timeout;
         self.flush(timeout)?;
+        reach(failpoints::PUBLISH_DELIVERED).map_err(|error| Uncommitted { outcome: Outcome::Unclear, error })?;
         if !self.transactional {
             return Ok(());
         }

@@ -6,6 +6,7 @@ use super::log::Record;
 use super::{Fault, MemoryBroker, OpenTransaction, State, unreachable};
 use crate::broker::{Outcome, TransactionalProducer, Uncommitted};
 use crate::error::{Error, Kind, Result};
+use crate::failpoints::{self, reach};
 use crate::model::ChangeBatch;
 
 /// See [`MemoryBroker::producer`] and [`MemoryBroker::plain_producer`].
@@ -72,6 +73,7 @@ impl MemoryProducer {
         let unclear = || Uncommitted { outcome: Outcome::Unclear, error: unreachable() };
         self.check_open().map_err(refused)?;
         self.flush().map_err(refused)?;
+        reach(failpoints::PUBLISH_DELIVERED).map_err(|error| Uncommitted { outcome: Outcome::Unclear, error })?;
         let fault = {
             let mut state = self.broker.lock();
             if state.unreachable {

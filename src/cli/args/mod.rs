@@ -148,7 +148,7 @@ pub struct Producer {
     /// Start after this position, as `2025-11-18 12:30:45.123456|42` or a bare timestamp
     #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
     pub start_from: Option<String>,
-    /// Continue from the state file although the topic holds messages it does not cover
+    /// Go on at the position although topic, state file or database contradict it: what is lost is accepted
     #[arg(long)]
     pub adopt: bool,
     /// Stop after this many rows

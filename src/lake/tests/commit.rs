@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::error::Kind;
-use crate::failpoints::{self, armed};
+use crate::failpoints::{self, acting, armed};
 
 #[test]
 fn a_commit_makes_files_rejects_positions_and_totals_visible_together() {
@@ -76,6 +76,22 @@ fn the_loser_of_a_race_learns_the_new_head_and_leaves_nothing() {
     drop(loser);
     assert_eq!(place.ids().1, ids_of(0, 0, 60));
     assert_eq!(place.staging_folders(), 1, "only the winner's");
+}
+
+#[test]
+fn a_record_whose_link_was_made_and_answered_as_taken_is_ours() {
+    let place = Place::new();
+    let (mut lake, head) = place.founded();
+    let staged = lake.stage(&batch(0, 0, 100)).unwrap();
+    // As a file server does that carries out a request, loses the answer, and is asked again.
+    let commits = place.path("checkpoint/commits");
+    let (temporary, record) = (commits.join(format!("temporary-{}", lake.staging_name())), place.record(1));
+    let carried_out = acting(failpoints::LAKE_RECORD_WRITTEN, move || std::fs::hard_link(temporary, record).unwrap());
+    let Committed::Done(head) = lake.commit(&staged, &head).unwrap() else { panic!("lost to itself") };
+    drop(carried_out);
+    assert_eq!((head.number, place.ids()), (1, (ids_of(0, 0, 100), ids_of(0, 0, 100))));
+    commit(&mut lake, &batch(0, 100, 200));
+    assert!(place.report().is_sound());
 }
 
 #[test]

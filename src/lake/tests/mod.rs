@@ -4,6 +4,7 @@ mod commit;
 mod follow;
 mod log;
 mod open;
+mod order;
 mod plan;
 mod read;
 mod rebuild;

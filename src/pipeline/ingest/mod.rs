@@ -31,6 +31,7 @@ use crate::broker::{Cluster, GroupConsumer};
 use crate::clock::Clock;
 use crate::consume::{Reader, Step};
 use crate::error::{Error, Kind, Result};
+use crate::failpoints::{self, reach};
 use crate::lake::{Head, Lake, Plan};
 use crate::model::{Counts, MessageBatch, MicroBatch, OffsetRange};
 
@@ -270,6 +271,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     pub fn commit(&mut self, batch: MicroBatch) -> Result<bool> {
         self.astray = true;
         self.check_topic()?;
+        reach(failpoints::INGEST_GATHERED)?;
         let ranges = batch.ranges.clone();
         self.writer.submit(batch)?;
         let outcome = self.writer.outcome()?.ok_or_else(|| Error::bug("a submitted batch has no outcome"))?;
@@ -386,6 +388,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         }
         self.check_topic()?;
         let batch = self.cut()?;
+        reach(failpoints::INGEST_GATHERED)?;
         self.writer.submit(batch)
     }
 
@@ -462,6 +465,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     }
 
     fn note_commit(&mut self, done: Done) -> Result<()> {
+        reach(failpoints::INGEST_COMMITTED)?;
         self.head = done.head.clone();
         self.done.batches += u64::from(done.staged.counts.input > 0);
         self.done.files += done.staged.files.len() as u64;
@@ -481,6 +485,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         if let Err(error) = self.reader.publish_offsets(&self.done.positions) {
             tracing::debug!(target: "foodstream::consumer", "group offsets were not published: {}", error.report());
         }
+        reach(failpoints::INGEST_OFFSETS_SENT)?;
         self.remember_commit(done.head.number)
     }
 }

@@ -48,19 +48,22 @@ pub(super) fn same_topic(topic: &TopicDescription, head: &Head) -> Result<()> {
             topic.name, head.topic
         )));
     }
+    let what =
+        format!("topic {} was deleted and created anew (id {} instead of {})", topic.name, topic.id, head.topic_id);
+    Err(lost_topic(&what, head))
+}
+
+fn lost_topic(what: &str, head: &Head) -> Error {
     let lost: Vec<String> =
         head.positions.iter().map(|(partition, offset)| format!("{partition} from {offset}")).collect();
-    Err(Error::new(
+    Error::new(
         Kind::DataLoss,
         format!(
-            "topic {} was deleted and created anew (id {} instead of {}): whatever followed the lake's positions \
-             (partitions {}) is gone; give the new topic a new checkpoint_location and datalake.path to accept that",
-            topic.name,
-            topic.id,
-            head.topic_id,
+            "{what}: whatever followed the lake's positions (partitions {}) is gone; give the new topic a new \
+             checkpoint_location and datalake.path to accept that",
             lost.join(", ")
         ),
-    ))
+    )
 }
 
 /// Starting offsets as numbers, for every partition there is.
@@ -114,7 +117,8 @@ pub(super) fn refuse_truncated(topic: &str, bound: &Bounds, committed: i64) -> R
         Kind::DataLoss,
         format!(
             "{topic}/{partition} ends at {end}, before the lake's position {committed}: the broker lost offsets \
-             [{end}, {committed}), and new records would take their numbers"
+             [{end}, {committed}), and new records would take their numbers; restore its data, or give the topic a new \
+             checkpoint_location and datalake.path to accept that"
         ),
     ))
 }
@@ -213,9 +217,8 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     }
 
     pub(super) fn describe_topic(&mut self) -> Result<TopicDescription> {
-        let name = &self.options.topic.name;
-        self.cluster.describe(name)?.ok_or_else(|| {
-            Error::new(Kind::DataLoss, format!("topic {name} was deleted: what the lake had not read of it is gone"))
-        })
+        let Ingest { cluster, options, head, .. } = self;
+        let name = &options.topic.name;
+        cluster.describe(name)?.ok_or_else(|| lost_topic(&format!("topic {name} was deleted"), head))
     }
 }

@@ -24,6 +24,7 @@ use crate::capture::{Page, Source};
 use crate::clock::Clock;
 use crate::config;
 use crate::error::{Error, Kind, Result};
+use crate::failpoints::{self, reach};
 use crate::model::{ChangeBatch, Cursor};
 use crate::publish::{CommitInfo, Start};
 
@@ -323,6 +324,7 @@ impl<S: BoundedSource> Replicate<S> {
             }
         };
         let end = batch.end.ok_or_else(|| Failure::Sink(Error::bug("a page with rows has no end position")))?;
+        reach(failpoints::PUBLISH_PAGE_READ).map_err(Failure::Sink)?;
         self.lines.fetched(page.rows);
         // Nothing is sent after a commit that is not known to have succeeded.
         if let Err(error) = self.settle().await {

@@ -2,6 +2,7 @@
 
 mod fences;
 mod positions;
+mod stops;
 mod transactions;
 
 use std::collections::BTreeMap;

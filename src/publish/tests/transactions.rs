@@ -54,6 +54,24 @@ fn what_a_killed_producer_left_open_is_not_published_and_does_not_hold_the_next_
     assert_eq!(published(&broker), [1, 2, 3, 4]);
 }
 
+#[test]
+fn what_the_one_before_publishes_up_to_its_fence_is_read_back() {
+    let broker = MemoryBroker::new();
+    let (mut before, _) = open(&broker, options()).unwrap();
+    publish(&mut before, 1..=2).unwrap();
+    // At the last moment before the successor's init: a position read any earlier would be the one before this.
+    let mut living = Some(before);
+    let last_words = move || {
+        if let Some(mut publisher) = living.take() {
+            publish(&mut publisher, 3..=4).unwrap();
+        }
+    };
+    let (mut publisher, start) = open_with(&broker, options(), last_words).unwrap();
+    assert_eq!((start.cursor, start.rows_published), (cursor(4), 4));
+    publish(&mut publisher, 5..=5).unwrap();
+    assert_eq!(published(&broker), [1, 2, 3, 4, 5]);
+}
+
 /// Publishes four rows, loses the outcome of the second transaction in some way, and goes on where `recover` says.
 fn lose_an_outcome(fault: Fault) -> (MemoryBroker, Start, CommitInfo) {
     let broker = MemoryBroker::new();
@@ -180,4 +198,58 @@ fn another_zone_or_another_database_stops() {
     open(&broker, PublisherOptions { timeline: Some(2), ..options() }).unwrap();
     let (_, start) = open(&broker, PublisherOptions { system_identifier: None, timeline: None, ..options() }).unwrap();
     assert_eq!(start.cursor, cursor(1));
+}
+
+#[test]
+fn a_topic_that_rows_were_published_to_and_that_is_another_now_stops_until_that_is_accepted() {
+    for made_anew in [true, false] {
+        let broker = MemoryBroker::new();
+        let (mut publisher, _) = open(&broker, options()).unwrap();
+        publish(&mut publisher, 1..=3).unwrap();
+        if made_anew {
+            broker.create_topic(&options().topic);
+        } else {
+            broker.delete_topic(TOPIC);
+        }
+        // Under a living producer too, as soon as it has to ask.
+        for error in [publisher.recover().unwrap_err(), refused(&broker, options())] {
+            assert_eq!((error.kind(), error.exit_code()), (Kind::DataLoss, 1));
+            let text = error.to_string();
+            assert!(text.contains("deleted") && text.contains("created anew") == made_anew, "{text}");
+            assert!(text.contains("1970-01-01 00:00:00.000000 up to 2025-11-18 10:03:00.000000|3"), "{text}");
+            assert!(text.contains("--adopt") && text.contains("--start-from"), "{text}");
+        }
+        assert_eq!(broker.cluster().describe(TOPIC).unwrap().is_some(), made_anew, "it is not made without a word");
+        let (_, start) = open(&broker, PublisherOptions { adopt: true, ..options() }).unwrap();
+        assert_eq!(start.cursor, cursor(3));
+        // Accepted before a row was published, and accepted for good.
+        let (mut publisher, _) = open(&broker, options()).unwrap();
+        publish(&mut publisher, 4..=4).unwrap();
+        assert_eq!(published(&broker), [4]);
+    }
+}
+
+#[test]
+fn a_topic_made_anew_before_anything_was_published_to_it_is_no_loss() {
+    let broker = MemoryBroker::new();
+    open(&broker, options()).unwrap();
+    broker.create_topic(&options().topic);
+    let (mut publisher, _) = open(&broker, options()).unwrap();
+    publish(&mut publisher, 1..=1).unwrap();
+    assert_eq!(published(&broker), [1]);
+}
+
+#[test]
+fn a_record_that_names_no_topic_is_taken_for_what_it_says() {
+    let broker = MemoryBroker::new();
+    let (mut publisher, _) = open(&broker, options()).unwrap();
+    publish(&mut publisher, 1..=1).unwrap();
+    let mut record = cursor_records(&broker).pop().unwrap();
+    record.as_object_mut().unwrap().remove("topic_id").unwrap();
+    broker.append(CURSOR_TOPIC, 0, None, Some(record.to_string().as_bytes())).unwrap();
+    let (mut publisher, start) = open(&broker, options()).unwrap();
+    assert_eq!(start.cursor, cursor(1));
+    publish(&mut publisher, 2..=2).unwrap();
+    broker.create_topic(&options().topic);
+    assert_eq!(refused(&broker, options()).kind(), Kind::DataLoss, "the next record names it");
 }

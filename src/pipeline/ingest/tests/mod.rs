@@ -5,6 +5,7 @@ mod bounded;
 mod faults;
 mod for_each;
 mod repeats;
+mod stops;
 mod validating;
 mod workers;
 

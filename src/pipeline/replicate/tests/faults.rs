@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::broker::memory::Fault;
+use crate::failpoints::armed;
 
 const TRANSACTIONAL_ID: &str = "foodstream-shop";
 
@@ -214,4 +215,19 @@ async fn a_page_that_is_too_much_for_the_server_is_asked_for_in_smaller_ones() {
     assert_eq!(bench.published(), all(505));
     let limits = bench.limits();
     assert_eq!(limits[..4], [10, 5, 10, 5], "{limits:?}");
+}
+
+#[tokio::test]
+async fn a_stop_after_any_page_was_read_loses_and_repeats_nothing() {
+    for pages in [0, 1, 3, 7] {
+        let bench = Bench::new(205);
+        let mut replicate = bench.open(|_| {});
+        let stop = armed(failpoints::PUBLISH_PAGE_READ, pages);
+        assert!(replicate.run(ONCE).await.is_err(), "there were no {pages} pages");
+        drop(stop);
+        drop(replicate);
+        let published = bench.published().len() as u64;
+        assert_eq!(bench.open(|_| {}).run(ONCE).await.unwrap().rows, 205 - published);
+        assert_eq!(bench.published(), all(205));
+    }
 }

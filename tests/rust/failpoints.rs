@@ -1,0 +1,84 @@
+//! The failpoints as they are listed, and as a build that has them obeys them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use foodstream::failpoints;
+
+/// `pub const NAME: &str = "point";` of the module's own text: names with their points.
+fn declared() -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/failpoints.rs");
+    let text = fs::read_to_string(path).unwrap();
+    let constants = text.lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once(": &str = "));
+    constants.map(|(name, point)| (name.to_owned(), point.trim_matches(['"', ';']).to_owned())).collect()
+}
+
+#[test]
+fn every_failpoint_is_listed_once() {
+    let listed: Vec<&str> = failpoints::ALL.concat();
+    let distinct: BTreeSet<&str> = listed.iter().copied().collect();
+    assert_eq!(distinct.len(), listed.len(), "{listed:?}");
+    let declared = declared();
+    assert_eq!(distinct, declared.iter().map(|(_, point)| point.as_str()).collect());
+}
+
+#[test]
+fn every_failpoint_lies_on_somebodys_way_and_is_stopped_at_by_a_test() {
+    let sources = super::layering::code();
+    let outside = |file: &str| file != "failpoints.rs";
+    let tests = |file: &str| file.contains("tests");
+    for (name, _) in declared() {
+        let named = |wanted: &dyn Fn(&str) -> bool| {
+            sources.iter().any(|(file, code)| wanted(file) && code.contains(&format!("failpoints::{name}")))
+        };
+        assert!(named(&|file| outside(file) && !tests(file)), "nothing passes {name}");
+    }
+    // The lists, not the single names: a point that is added to one is stopped at without another word.
+    for list in
+        ["PUBLISH_START", "PUBLISH_TRANSACTION", "INGEST_BATCH", "LAKE_COMMIT", "LAKE_SIDE_FILE_WRITTEN", "TOTALS_SENT"]
+    {
+        let stopped = sources.iter().any(|(file, code)| tests(file) && code.contains(list) && code.contains("armed("));
+        assert!(stopped, "no test stops at {list}");
+    }
+}
+
+/// With `--features failpoints`: the points that the environment names are armed by the command line.
+#[cfg(feature = "failpoints")]
+mod armed {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, ExitStatus};
+
+    use foodstream::failpoints::{self, reach};
+
+    const CHILD: &str = "FOODSTREAM_TEST_FAILPOINTS_CHILD";
+    const PASSED: i32 = 17;
+    const REFUSED: i32 = 18;
+    const SIGABRT: i32 = 6;
+
+    #[test]
+    fn child_that_passes_a_failpoint() {
+        if std::env::var_os(CHILD).is_none() {
+            return;
+        }
+        foodstream::cli::main(vec!["foodstream".to_owned(), "version".to_owned()]);
+        let code = if reach(failpoints::PUBLISH_FENCED).is_ok() { PASSED } else { REFUSED };
+        std::process::exit(code);
+    }
+
+    fn end_of_child(points: &str) -> ExitStatus {
+        let test = "failpoints::armed::child_that_passes_a_failpoint";
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args([test, "--exact", "--nocapture"]).env(CHILD, "1").env("FAILPOINTS", points);
+        child.output().unwrap().status
+    }
+
+    #[test]
+    fn the_command_line_arms_what_the_environment_names() {
+        assert_eq!(end_of_child("").code(), Some(PASSED));
+        assert_eq!(end_of_child("publish::fenced=return").code(), Some(REFUSED));
+        assert_eq!(end_of_child("publish::fenced=return(kill)").signal(), Some(SIGABRT));
+        assert_eq!(end_of_child("publish::fenced=1*off->return").code(), Some(PASSED), "the second time");
+        assert_eq!(end_of_child("lake::staged=return").code(), Some(PASSED), "another point");
+    }
+}
