@@ -68,8 +68,8 @@ bench-stages: | toolchain ## how long each stage takes, by row (criterion)
 lint: build ## formatting, clippy, ruff, mypy, and cargo deny if it is installed
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	@echo cargo clippy --locked --lib --features python -- -D warnings
-	@$(PYO3) cargo clippy --locked --lib --features python -- -D warnings
+	@echo cargo clippy --locked --lib --features python,failpoints -- -D warnings
+	@$(PYO3) cargo clippy --locked --lib --features python,failpoints -- -D warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -149,9 +149,10 @@ $(VENV)/.installed: pyproject.toml | toolchain
 	$(BIN)/pip install --quiet --requirement $(VENV)/requirements.txt
 	@touch $@
 
-# With the dev profile, the one of `cargo test`, so that the dependencies are compiled once for both.
+# With the dev profile, the one of `cargo test`, so that the dependencies are compiled once for both; and with the
+# failpoints, at which the fault harness kills it: a build of their own would cost as much again. `make wheel` has none.
 $(VENV)/.built: $(VENV)/.installed Cargo.toml Cargo.lock $(shell find src -name '*.rs' 2>/dev/null)
-	$(BIN)/maturin develop --quiet
+	$(BIN)/maturin develop --quiet --features python,failpoints
 	@touch $@
 
 $(BENCH_VENV)/.installed: benches/compare/requirements.txt | toolchain

@@ -39,6 +39,8 @@ pub enum Exit {
 
 /// Runs one command; `argv[0]` is the program's name.
 pub fn main(argv: Vec<String>) -> Exit {
+    #[cfg(feature = "failpoints")]
+    crate::failpoints::from_environment();
     match Cli::try_parse_from(argv) {
         Err(error) => {
             // Help and version go to stdout with 0, usage errors to stderr with 2. A closed pipe is no failure.
