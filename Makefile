@@ -5,6 +5,8 @@
 #   CARGO_TARGET_DIR=…     where Rust builds, if several clones should share what is compiled
 #   CONFIG=… PURCHASES=…   the configuration of the orders-* and the run-* chores
 #   WORKERS=4              processes the Python tests are shared among; 0 for one, with a debugger
+#   KILLS=200 DURATION=…   when the torture ends: after so many kills, or so many seconds; ROWS=… rows at least
+#   SEED=…                 the plan it plays; TORTURE="--json FILE …" more options, TORTURE=--help lists them
 #   BENCH="--rounds 3 …"   options of the benchmark; BENCH=--help lists them
 
 PYTHON ?= python3
@@ -34,7 +36,7 @@ PYO3 = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON="$(BIN)/python" PYTHON_SYS_EXEC
 	print("cpython-%d.%d-%dbit" % (*sys.version_info[:2], struct.calcsize("P") * 8))')"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-purchases test test-rust test-python bench bench-stages lint format deny coverage build wheel clean toolchain \
+.PHONY: help demo demo-purchases test test-rust test-python torture bench bench-stages lint format deny coverage build wheel clean toolchain \
 	orders-producer orders-consumer up down setup-env install quickstart start-kafka stop-kafka run-producer \
 	run-consumer
 
@@ -57,6 +59,10 @@ test-rust: $(VENV)/.installed ## only the Rust tests
 
 test-python: build ## only the Python tests
 	$(BIN)/python tests/with_services.py -- $(PYTEST)
+
+torture: build ## kills and every other fault under load, then the proof; a ledger (KILLS=200, DURATION=, SEED=)
+	@PYTHONPATH=tests $(BIN)/python -m torture $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) \
+		$(if $(DURATION),--duration $(DURATION)) $(if $(ROWS),--rows $(ROWS)) $(TORTURE)
 
 bench: $(BENCH_VENV)/.built ## foodstream beside PySpark, polars, psycopg, Debezium, kcat (BENCH="--rounds 3 --kind narrow")
 	@PYTHONPATH=benches $(BENCH_BIN)/python -m compare $(BENCH)

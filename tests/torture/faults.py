@@ -72,9 +72,10 @@ class Faults:
         }
 
     def strike(self, step: Step) -> None:
-        """Carries out one step and counts it."""
+        """Carries out one step and counts it, unless this machine cannot."""
         self._ways[step.fault](step)
-        self.ledger.fault(step.fault.value)
+        if step.fault.value not in self.ledger.impossible:
+            self.ledger.fault(step.fault.value)
 
     def wait(self, condition: Callable[[], bool], timeout_sec: float) -> bool:
         """Whether the condition came to hold in time; the crew is tended meanwhile."""

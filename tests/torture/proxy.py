@@ -35,11 +35,13 @@ class Proxy:
         self._wanted: int | None = None
         self.lost = threading.Event()
         self._links: set[_Link] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy {port}", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._server: asyncio.Server | None = None
 
     def start(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy {self.port}", daemon=True)
         self._thread.start()
 
         async def listen() -> None:
@@ -48,7 +50,7 @@ class Proxy:
         self._do(listen())
 
     def stop(self) -> None:
-        if not self._thread.is_alive():
+        if self._loop is None or self._thread is None:
             return
 
         async def close() -> None:
@@ -116,6 +118,7 @@ class Proxy:
             self._links.discard(link)
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._loop is not None, "the proxy has not been started"
         asyncio.run_coroutine_threadsafe(work, self._loop).result(START_TIMEOUT_SEC)
 
 

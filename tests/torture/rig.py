@@ -21,6 +21,7 @@ from foodstream.local import DATABASE, PASSWORD, USER, Stack
 
 from torture.crew import Crew
 from torture.ledger import Ledger
+from torture.oracles import Pipeline
 from torture.proxy import Proxy
 
 TOPIC = "torture_orders"
@@ -158,6 +159,13 @@ class Rig:
         """Runs a command of the product to its end, whatever its code."""
         words = [*command.split(), "--config", str(self.crew.config), *arguments]
         return self.crew.run(words, COMMAND_TIMEOUT_SEC)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """For the oracles: the services themselves, not the proxies."""
+        return Pipeline(
+            self.connect, self.stack.brokers, self.topic, self.lake, self.quarantine, self.checkpoint, self.run
+        )
 
     def _configuration(self) -> dict[str, Any]:
         return {
