@@ -71,11 +71,16 @@ pub fn reach(point: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// Arms the points that `FAILPOINTS` names, for the rest of the process.
+/// Arms the points that `FAILPOINTS` names, for the rest of the process. Called once, by the command line.
 #[cfg(feature = "failpoints")]
 pub fn from_environment() {
     std::mem::forget(fail::FailScenario::setup());
 }
+
+/// Arms the points that `FAILPOINTS` names, for the rest of the process. Called once, by the command line.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn from_environment() {}
 
 #[cfg(test)]
 pub use local::armed;

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from foodstream._stack import process
 
@@ -105,6 +105,15 @@ def bounds(brokers: str, topic: str) -> dict[int, tuple[int, int]]:
         for place, answer in admin.list_offsets(asked, request_timeout=TIMEOUT_SEC).items():
             found[place.partition].append(answer.result(TIMEOUT_SEC).offset)
     return {partition: (first, end) for partition, (first, end) in found.items()}
+
+
+def fewest_in_step(brokers: str, topic: str) -> int:
+    """How many copies are in step, of the partition of the topic with the fewest; 0 if no broker says."""
+    try:
+        partitions = AdminClient(_client(brokers)).list_topics(topic, timeout=TIMEOUT_SEC).topics[topic].partitions
+    except KafkaException:
+        return 0
+    return min((len(partition.isrs) for partition in partitions.values()), default=0)
 
 
 def delete_before(brokers: str, topic: str, offsets: Mapping[int, int]) -> None:

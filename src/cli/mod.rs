@@ -23,6 +23,7 @@ use clap::Parser;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::failpoints;
 use args::{Cli, Command};
 use session::Session;
 
@@ -39,8 +40,7 @@ pub enum Exit {
 
 /// Runs one command; `argv[0]` is the program's name.
 pub fn main(argv: Vec<String>) -> Exit {
-    #[cfg(feature = "failpoints")]
-    crate::failpoints::from_environment();
+    failpoints::from_environment();
     match Cli::try_parse_from(argv) {
         Err(error) => {
             // Help and version go to stdout with 0, usage errors to stderr with 2. A closed pipe is no failure.

@@ -29,7 +29,7 @@ from torture.load import INVALID, ONE, POISON, POISONS
 from torture.proxy import END_TXN, Proxy
 from torture.rig import Rig
 from torture.run import SOURCE, Options, run
-from torture.schedule import DECK, SHORT_DECK, Fault, failpoints, kills_of_a_round, plan
+from torture.schedule import CLUSTER_DECK, DECK, SHORT_DECK, Fault, Points, failpoints, kills_of_a_round, plan
 from torture.watch import CANARY, Watch
 
 SEED = 20251118
@@ -42,13 +42,13 @@ SHORT_LIMIT_SEC = 300
 def test_kills_of_everything_and_at_every_failpoint_lose_repeat_and_alter_nothing(tmp_path: Path) -> None:
     points = failpoints(SOURCE)
     wanted = kills_of_a_round(SHORT_DECK, points)
-    options = Options(seed=SEED, kills=wanted, rows=ROWS, deck=SHORT_DECK, verbose=True)
+    options = Options(seed=SEED, kills=wanted, rows=ROWS, short=True, verbose=True)
     ledger = run(options, tmp_path)
     print(ledger.text())
     assert not ledger.findings, ledger.text()
     assert ledger.killed >= wanted >= KILLS
     assert ledger.rows["in the table"] >= ROWS
-    assert set(points) <= set(ledger.kills), "a failpoint at which nothing was killed"
+    assert set(points.names) <= set(ledger.kills), "a failpoint at which nothing was killed"
     assert ledger.seconds < SHORT_LIMIT_SEC
 
 
@@ -59,14 +59,16 @@ def test_a_seed_is_a_plan_and_another_seed_another_plan() -> None:
     assert first != list(islice(plan(8, DECK, points), 300))
 
 
-@pytest.mark.parametrize("deck", [DECK, SHORT_DECK], ids=["long", "short"])
+@pytest.mark.parametrize("deck", [DECK, SHORT_DECK, CLUSTER_DECK], ids=["long", "short", "cluster"])
 def test_the_first_round_has_every_fault_and_every_failpoint_whatever_the_seed(deck: dict[Fault, int]) -> None:
     points = failpoints(SOURCE)
     for seed in range(5):
-        round_ = list(islice(plan(seed, deck, points), sum(deck.values()) + len(points)))
-        assert Counter(step.fault for step in round_) == Counter(deck) + Counter({Fault.KILL_AT_FAILPOINT: len(points)})
-        assert {step.point for step in round_ if step.fault is Fault.KILL_AT_FAILPOINT} == set(points)
-    assert set(DECK) == set(Fault) - {Fault.KILL_AT_FAILPOINT}
+        round_ = list(islice(plan(seed, deck, points), sum(deck.values()) + len(points.names)))
+        assert Counter(step.fault for step in round_) == Counter(deck) + Counter(
+            {Fault.KILL_AT_FAILPOINT: len(points.names)}
+        )
+        assert {step.point for step in round_ if step.fault is Fault.KILL_AT_FAILPOINT} == set(points.names)
+    assert set(CLUSTER_DECK) == set(Fault) - {Fault.KILL_AT_FAILPOINT}
 
 
 # What a liar does to a good lake, and what the oracles must call it. Each gets the copy of a lake, a log, a quarantine.
@@ -514,7 +516,7 @@ def test_a_machine_that_lets_nobody_mount_is_named_in_the_ledger(
     rig = Rig(tmp_path, ledger)
     monkeypatch.setenv("PATH", "")
     assert not rig.disk.mount()
-    step = next(step for step in plan(0, DECK, ()) if step.fault is Fault.FULL_DISK)
+    step = next(step for step in plan(0, DECK, Points()) if step.fault is Fault.FULL_DISK)
     Faults(rig, rig.crew.tend).strike(step)
     assert ledger.impossible == {Fault.FULL_DISK.value: "there is no mount program"}
     assert "not possible here: the lake's disk full: there is no mount program" in ledger.text()

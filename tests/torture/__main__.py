@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from torture.run import Options, run, show_plan
-from torture.schedule import DECK, SHORT_DECK
 
 LARGEST_SEED = 1 << 32
 
@@ -28,6 +27,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--rows", type=int, default=Options.rows, help="rows at least (default %(default)s)")
     parser.add_argument("--rate", type=float, default=Options.rows_per_sec, help="rows a second (default %(default)s)")
     parser.add_argument("--short", action="store_true", help="the faults of the test, which end soon")
+    parser.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="one, or a cluster (default 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes the ledger there as well")
     parser.add_argument("--plan", type=int, metavar="STEPS", help="prints so many steps of the plan and ends")
     parser.add_argument("--keep", action="store_true", help="leaves the folder with all logs")
@@ -39,7 +39,8 @@ def main(argv: Sequence[str]) -> int:
         duration_sec=given.duration,
         rows=given.rows,
         rows_per_sec=given.rate,
-        deck=SHORT_DECK if given.short else DECK,
+        short=given.short,
+        brokers=given.brokers,
         verbose=not given.quiet,
     )
     if given.plan is not None:

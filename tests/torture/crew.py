@@ -24,6 +24,8 @@ ABORTED, FAILED = -signal.SIGABRT, 1
 # Try again later: what `sysexits.h` calls EX_TEMPFAIL.
 AWAY = 75
 LOG_LINES = 3
+# What an armed step that fails is called by the program.
+STOPPED = b"stopped at failpoint"
 # After so many ends without a reason the pipeline is broken, and more restarts would show nothing new.
 MOST_ENDS = 20
 
@@ -44,6 +46,10 @@ class Member:
 
     def has_ended(self) -> bool:
         return self.child.poll() is not None
+
+    def has_failed(self) -> bool:
+        """Whether the step at its point has failed, so that it ended or said why."""
+        return self.has_ended() or STOPPED in self.log.read_bytes()
 
     def signal(self, sent: signal.Signals) -> None:
         if not self.has_ended():
@@ -78,11 +84,11 @@ class Crew:
         return [member for member in self.members if member.side == CONSUMER]
 
     def start(self, side: str, point: str = "", passes: int = 0, word: str = "kill") -> Member:
-        """Starts one more; with a ``point`` it aborts there (``kill``) or fails (an empty word) after some passes."""
+        """Starts one more; with a ``point`` it aborts there (``kill``), or fails there once (an empty word)."""
         environment = environment_of_a_member()
         excused: tuple[int, ...] = ()
         if point:
-            action = f"return({word})" if word else "return"
+            action = f"return({word})" if word else "1*return->off"
             environment["FAILPOINTS"] = f"{point}={passes}*off->{action}" if passes else f"{point}={action}"
             excused = (ABORTED,) if word else (FAILED,)
         self.started += 1
@@ -116,6 +122,17 @@ class Crew:
     def kill(self, member: Member) -> None:
         member.kill()
         self.members.remove(member)
+
+    def dismiss(self, member: Member) -> None:
+        """Sees an armed one off: it has ended at its point, with its code, or is killed now."""
+        was_there = not member.has_ended()
+        member.kill()
+        if member in self.members:
+            self.members.remove(member)
+            code = member.child.returncode
+            if not was_there and code not in member.excused:
+                end = process.tail(member.log, LOG_LINES)
+                self.ledger.finds("loud", f"{member.log.name}, armed with {member.point}, ended with {code}: {end}")
 
     def ask(self, member: Member) -> None:
         """SIGTERM; a finding unless it ends cleanly and in time."""

@@ -6,9 +6,10 @@ process that ran and is gone: by our signal, by an abort at a failpoint.
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import psycopg
+import topics
 from foodstream._stack import process
 from foodstream._stack.errors import StackError
 from foodstream._stack.kafka import Kafka
@@ -16,8 +17,9 @@ from foodstream._stack.postgres import Postgres
 
 from torture.crew import AWAY, CONSUMER, FAILED, PRODUCER, Member
 from torture.proxy import END_TXN, Proxy
-from torture.rig import Rig, take_away
+from torture.rig import Rig
 from torture.schedule import MOST_CONSUMERS, Fault, Step
+from torture.services import take_away
 
 BROKER, POSTMASTER = "broker", "postmaster"
 # An armed member comes to its failpoint with its first commits, after it has joined; a starved machine takes long.
@@ -26,9 +28,13 @@ REACH_TIMEOUT_SEC = 30.0
 START_TRIES = 20
 START_AGAIN_SEC = 0.25
 # Points of the lake and of what leads to it are the consumer's; all others are passed by the producer.
-CONSUMER_POINTS = ("lake::", "consume::", "ingest::")
+CONSUMER_POINTS = ("lake::", "consume::", "ingest::", "totals::")
+# Of all consumers one publishes totals, so that another passes these points only where it is alone.
+LONELY_POINTS = ("totals::",)
 # A reply is held for this long: as long as a few polls, and shorter than any time-out.
 DELAY_SEC = 0.15
+# A broker that is back has its copies in step within seconds; a minute is a broker that does not come.
+IN_STEP_TIMEOUT_SEC = 60.0
 # How long a zombie that was fenced may take to see it, after SIGCONT.
 FENCED_TIMEOUT_SEC = 30.0
 
@@ -45,30 +51,31 @@ class Faults:
             Fault.KILL_PRODUCER: lambda _: self._kill_producer(),
             Fault.KILL_CONSUMER: lambda step: self._kill_consumer(step),
             Fault.KILL_BOTH: self._kill_both,
-            Fault.KILL_BROKER: lambda step: self._restart(BROKER, signal.SIGKILL, step.hold_sec),
-            Fault.KILL_POSTMASTER: lambda step: self._restart(POSTMASTER, signal.SIGKILL, step.hold_sec),
+            Fault.KILL_BROKER: lambda step: self._restart(self._broker(step), signal.SIGKILL, step.hold_sec),
+            Fault.KILL_POSTMASTER: lambda step: self._restart(self._postgres, signal.SIGKILL, step.hold_sec),
             Fault.KILL_AT_FAILPOINT: lambda step: self._failpoint(step, "kill"),
             Fault.ERROR_AT_FAILPOINT: lambda step: self._failpoint(step, ""),
             Fault.STOP_PRODUCER: lambda _: self._stop_producer(),
-            Fault.STOP_BROKER: lambda step: self._restart(BROKER, signal.SIGTERM, step.hold_sec),
-            Fault.RESTART_POSTGRES_FAST: lambda step: self._restart(POSTMASTER, signal.SIGINT, step.hold_sec),
-            Fault.RESTART_POSTGRES_IMMEDIATE: lambda step: self._restart(POSTMASTER, signal.SIGQUIT, step.hold_sec),
+            Fault.STOP_BROKER: lambda step: self._restart(self._broker(step), signal.SIGTERM, step.hold_sec),
+            Fault.RESTART_POSTGRES_FAST: lambda step: self._restart(self._postgres, signal.SIGINT, step.hold_sec),
+            Fault.RESTART_POSTGRES_IMMEDIATE: lambda step: self._restart(self._postgres, signal.SIGQUIT, step.hold_sec),
             Fault.PAUSE_PRODUCER: lambda step: self._pause(self.crew.producer, step.hold_sec),
             Fault.PAUSE_CONSUMER: lambda step: self._pause(self._chosen(step), step.hold_sec),
-            Fault.PAUSE_BROKER: lambda step: self._pause_service(self.rig.stack.kafka, step.hold_sec),
-            Fault.PAUSE_POSTMASTER: lambda step: self._pause_service(self.rig.stack.postgres, step.hold_sec),
+            Fault.PAUSE_BROKER: lambda step: self._pause_service(self._broker(step), step.hold_sec),
+            Fault.PAUSE_POSTMASTER: lambda step: self._pause_service(self._postgres, step.hold_sec),
             Fault.ZOMBIE_PRODUCER: lambda _: self._zombie_producer(),
             Fault.TERMINATE_SESSIONS: lambda _: self._terminate_sessions(),
             Fault.JOIN: lambda _: self._join(),
             Fault.LEAVE: self._leave,
-            Fault.DELAY_POSTGRES: lambda step: self._delay(rig.to_postgres, step.hold_sec),
-            Fault.LOSE_POSTGRES: lambda step: self._lose(rig.to_postgres, step.hold_sec),
-            Fault.CUT_POSTGRES: lambda _: rig.to_postgres.cut(),
-            Fault.DELAY_BROKER: lambda step: self._delay(rig.to_broker, step.hold_sec),
-            Fault.LOSE_BROKER: lambda step: self._lose(rig.to_broker, step.hold_sec),
-            Fault.CUT_BROKER: lambda _: rig.to_broker.cut(),
+            Fault.DELAY_POSTGRES: lambda step: self._delay([rig.to_postgres], step.hold_sec),
+            Fault.LOSE_POSTGRES: lambda step: self._lose([rig.to_postgres], step.hold_sec),
+            Fault.CUT_POSTGRES: lambda _: _cut([rig.to_postgres]),
+            Fault.DELAY_BROKER: lambda step: self._delay(rig.to_brokers, step.hold_sec),
+            Fault.LOSE_BROKER: lambda step: self._lose(rig.to_brokers, step.hold_sec),
+            Fault.CUT_BROKER: lambda _: _cut(rig.to_brokers),
             Fault.LOSE_END_OF_TRANSACTION: lambda _: self._lose_end_of_transaction(),
             Fault.FULL_DISK: self._full_disk,
+            Fault.ROLL_BROKERS: self._roll_brokers,
         }
 
     def strike(self, step: Step) -> None:
@@ -98,7 +105,7 @@ class Faults:
             self.ledger.fault(Fault.KILL_AT_FAILPOINT.value)
         else:
             self.ledger.finds("harness", f"{point} was not reached where a lake is made")
-            self.crew.kill(member)
+        self.crew.dismiss(member)
 
     def _chosen(self, step: Step) -> Member:
         consumers = self.crew.consumers
@@ -128,23 +135,33 @@ class Faults:
         self.crew.start(PRODUCER)
 
     def _failpoint(self, step: Step, word: str) -> None:
-        side = CONSUMER if step.point.startswith(CONSUMER_POINTS) else PRODUCER
-        if side == PRODUCER:
+        if not step.point.startswith(CONSUMER_POINTS):
             self.crew.ask(self.crew.producer)
+            self._until_reached(self.crew.start(PRODUCER, step.point, step.passes, word), word)
+            self.crew.start(PRODUCER)
+            return
+        leaving: list[Member] = []
+        if step.point.startswith(LONELY_POINTS):
+            leaving = self.crew.consumers
         elif len(self.crew.consumers) >= MOST_CONSUMERS:
             # A fifth would find no partition left.
-            self.crew.ask(self._chosen(step))
-        member = self.crew.start(side, step.point, step.passes, word)
-        if self.wait(member.has_ended, REACH_TIMEOUT_SEC):
+            leaving = [self._chosen(step)]
+        member = self.crew.start(CONSUMER, step.point, step.passes, word)
+        for other in leaving:
+            self.crew.ask(other)
+        self._until_reached(member, word)
+        if not self.crew.consumers:
+            for _ in leaving:
+                self.crew.start(CONSUMER)
+
+    def _until_reached(self, member: Member, word: str) -> None:
+        # A kill is the end of it; an error may be, or it goes on after a new attempt, and says so.
+        if self.wait(member.has_ended if word else member.has_failed, REACH_TIMEOUT_SEC):
             if word:
-                self.ledger.kill(step.point)
+                self.ledger.kill(member.point)
         else:
-            self.ledger.finds("harness", f"{step.point} was not reached in {REACH_TIMEOUT_SEC:.0f} s")
-            self.crew.kill(member)
-        if side == PRODUCER:
-            # The armed one is gone, or leaves by `tend`.
-            self.crew.members = [other for other in self.crew.members if other is not member]
-            self.crew.start(PRODUCER)
+            self.ledger.finds("harness", f"{member.point} was not reached in {REACH_TIMEOUT_SEC:.0f} s")
+        self.crew.dismiss(member)
 
     def _pause(self, member: Member, seconds: float) -> None:
         member.signal(signal.SIGSTOP)
@@ -158,11 +175,18 @@ class Faults:
         self.pause(seconds)
         os.kill(running.pid, signal.SIGCONT)
 
-    def _restart(self, place: str, how: signal.Signals, seconds: float) -> None:
-        service: Kafka | Postgres = self.rig.stack.kafka if place == BROKER else self.rig.stack.postgres
+    def _broker(self, step: Step) -> Kafka:
+        nodes = self.rig.stack.nodes
+        return nodes[step.chosen % len(nodes)]
+
+    @property
+    def _postgres(self) -> Postgres:
+        return self.rig.stack.postgres
+
+    def _restart(self, service: Kafka | Postgres, how: signal.Signals, seconds: float) -> None:
         take_away(service, how)
         if how is signal.SIGKILL:
-            self.ledger.kill(place)
+            self.ledger.kill(BROKER if isinstance(service, Kafka) else POSTMASTER)
         self.pause(seconds)
         for left in reversed(range(START_TRIES)):
             try:
@@ -172,6 +196,19 @@ class Faults:
                 if not left:
                     raise
                 self.pause(START_AGAIN_SEC)
+
+    def _roll_brokers(self, step: Step) -> None:
+        """As an operator would: the next one goes when all copies are in step again."""
+        for node in self.rig.stack.nodes:
+            self._restart(node, signal.SIGKILL if step.chosen % 2 else signal.SIGTERM, step.hold_sec)
+            if not self.wait(self._copies_in_step, IN_STEP_TIMEOUT_SEC):
+                self.ledger.finds(
+                    "harness", f"copies are not in step {IN_STEP_TIMEOUT_SEC:.0f} s after a broker is back"
+                )
+
+    def _copies_in_step(self) -> bool:
+        copies = len(self.rig.stack.nodes)
+        return topics.fewest_in_step(self.rig.stack.brokers, self.rig.topic) == copies
 
     def _zombie_producer(self) -> None:
         """The first is stopped, a second takes over, the first wakes up: one of them publishes, and it is not it."""
@@ -214,22 +251,26 @@ class Faults:
         if len(self.crew.consumers) > 1:
             self.crew.ask(self._chosen(step))
 
-    def _delay(self, proxy: Proxy, seconds: float) -> None:
-        proxy.delay_sec = DELAY_SEC
+    def _delay(self, proxies: Sequence[Proxy], seconds: float) -> None:
+        for proxy in proxies:
+            proxy.delay_sec = DELAY_SEC
         self.pause(seconds)
-        proxy.heal()
+        _heal(proxies)
 
-    def _lose(self, proxy: Proxy, seconds: float) -> None:
-        proxy.lose()
+    def _lose(self, proxies: Sequence[Proxy], seconds: float) -> None:
+        for proxy in proxies:
+            proxy.lose()
         self.pause(seconds)
-        proxy.heal()
+        _heal(proxies)
 
     def _lose_end_of_transaction(self) -> None:
-        proxy = self.rig.to_broker
-        proxy.lose_reply(END_TXN)
-        if not self.wait(proxy.lost.is_set, REACH_TIMEOUT_SEC):
+        # One of them leads the coordinator's partition, and only it is asked.
+        proxies = self.rig.to_brokers
+        for proxy in proxies:
+            proxy.lose_reply(END_TXN)
+        if not self.wait(lambda: any(proxy.lost.is_set() for proxy in proxies), REACH_TIMEOUT_SEC):
             self.ledger.finds("alive", f"no transaction ended in {REACH_TIMEOUT_SEC:.0f} s")
-        proxy.heal()
+        _heal(proxies)
 
     def _full_disk(self, step: Step) -> None:
         disk = self.rig.disk
@@ -244,3 +285,13 @@ class Faults:
         # One that saw the full disk as its last act has a moment to end.
         self.pause(step.hold_sec)
         self.crew.forgive()
+
+
+def _cut(proxies: Sequence[Proxy]) -> None:
+    for proxy in proxies:
+        proxy.cut()
+
+
+def _heal(proxies: Sequence[Proxy]) -> None:
+    for proxy in proxies:
+        proxy.heal()

@@ -6,8 +6,8 @@ server that does not start.
 
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from torture.faults import Faults
 from torture.ledger import Ledger
 from torture.load import Load
 from torture.rig import Rig
-from torture.schedule import DECK, Fault, Step, failpoints, plan
+from torture.schedule import CLUSTER_DECK, DECK, SHORT_DECK, Fault, Points, Step, failpoints, plan
 from torture.watch import Watch
 
 # In this order: the last one takes from the lake for good what it would have to have.
@@ -50,8 +50,16 @@ class Options:
     duration_sec: float | None = None
     rows: int = 2_000_000
     rows_per_sec: float = 2_500.0
-    deck: dict[Fault, int] | None = None
+    short: bool = False
+    brokers: int = 1
     verbose: bool = False
+
+    @property
+    def deck(self) -> dict[Fault, int]:
+        """What is in a round."""
+        if self.short:
+            return SHORT_DECK
+        return DECK if self.brokers == 1 else CLUSTER_DECK
 
     @property
     def command(self) -> str:
@@ -59,8 +67,9 @@ class Options:
         words = [f"SEED={self.seed}", f"KILLS={self.kills}", f"ROWS={self.rows}"]
         if self.duration_sec is not None:
             words.append(f"DURATION={self.duration_sec:g}")
-        if self.deck not in (None, DECK):
-            words.append("TORTURE=--short")
+        more = ["--short"] * self.short + [f"--brokers {self.brokers}"] * (self.brokers > 1)
+        if more:
+            words.append(f'TORTURE="{" ".join(more)}"')
         return f"make torture {' '.join(words)}"
 
 
@@ -70,20 +79,19 @@ class Run:
     def __init__(self, options: Options, folder: Path) -> None:
         self.options = options
         self.ledger = Ledger(options.seed, options.command)
-        self.rig = Rig(folder, self.ledger)
+        self.rig = Rig(folder, self.ledger, options.brokers)
         self.faults = Faults(self.rig, self.rig.crew.tend)
         self.watch = Watch(self.rig.lake, self.rig.quarantine, self.ledger)
         self.begun = time.monotonic()
 
     def __call__(self) -> Ledger:
-        deck = self.options.deck or DECK
-        if deck.get(Fault.FULL_DISK):
+        if self.options.deck.get(Fault.FULL_DISK):
             self.rig.disk.mount()
         try:
             self.rig.start()
             load = self._load()
             try:
-                self._torture(load, deck)
+                self._torture(load)
                 self._drain(load)
             finally:
                 load.close()
@@ -100,19 +108,19 @@ class Run:
         rig = self.rig
         return Load(options.seed, rig.connect, rig.stack.brokers, rig.topic, options.rows, options.rows_per_sec)
 
-    def _torture(self, load: Load, deck: dict[Fault, int]) -> None:
+    def _torture(self, load: Load) -> None:
         points = self._failpoints()
         self.watch.start()
         self.rig.crew.start(PRODUCER)
-        if FOUNDING_POINT in points:
+        if FOUNDING_POINT in points.names:
             self.faults.found(FOUNDING_POINT)
+            points = replace(points, names=tuple(point for point in points.names if point != FOUNDING_POINT))
         for _ in range(FIRST_CONSUMERS):
             self.rig.crew.start(CONSUMER)
         load.start()
         self._recover(load, "the start")
         load.poison()
-        steps = plan(self.options.seed, deck, [point for point in points if point != FOUNDING_POINT])
-        for step in steps:
+        for step in plan(self.options.seed, self.options.deck, points):
             if self._is_enough():
                 break
             self.faults.pause(step.pause_sec)
@@ -137,12 +145,12 @@ class Run:
         else:
             self.ledger.finds("alive", f"no row reached the lake in {ALIVE_SEC:.0f} s after {what}")
 
-    def _failpoints(self) -> Sequence[str]:
+    def _failpoints(self) -> Points:
         told = self.rig.crew.run(["version", "--verbose"], ALIVE_SEC).stdout
         if "failpoints" in told:
             return failpoints(SOURCE)
         self.ledger.cannot(Fault.KILL_AT_FAILPOINT.value, "this build has none; `make build` makes one that has")
-        return ()
+        return Points()
 
     def _drain(self, load: Load) -> None:
         """Faults have ended, now the load, and then everything is to arrive by itself (O9)."""
@@ -196,5 +204,5 @@ def run(options: Options, folder: Path) -> Ledger:
 
 def show_plan(options: Options, steps: int) -> list[str]:
     """The first steps of a plan as text, without running it."""
-    planned = plan(options.seed, options.deck or DECK, failpoints(SOURCE))
+    planned = plan(options.seed, options.deck, failpoints(SOURCE))
     return [f"{step.pause_sec:5.2f} s  {step.fault.value} {step.point}".rstrip() for step in islice(planned, steps)]

@@ -7,7 +7,7 @@ round alone has seen everything, whatever the seed.
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -50,6 +50,7 @@ class Fault(StrEnum):
     CUT_BROKER = "connections to the broker cut"
     LOSE_END_OF_TRANSACTION = "the reply to the end of a transaction lost"
     FULL_DISK = "the lake's disk full"
+    ROLL_BROKERS = "all brokers restarted, one by one"
 
 
 # How often a kind is in a round. Kills come often, since they are cheap and what the promise speaks of first.
@@ -81,6 +82,8 @@ DECK: dict[Fault, int] = {
     Fault.LOSE_END_OF_TRANSACTION: 2,
     Fault.FULL_DISK: 1,
 }
+# For a cluster, of which no single broker is missed for long.
+CLUSTER_DECK: dict[Fault, int] = {**DECK, Fault.ROLL_BROKERS: 1, Fault.KILL_BROKER: 3, Fault.PAUSE_BROKER: 2}
 # For the gate of every change: each kind of place that can be killed, and of the rest what ends within a second or two.
 SHORT_DECK: dict[Fault, int] = {
     Fault.KILL_PRODUCER: 6,
@@ -135,11 +138,22 @@ class Step:
     passes: int = 0
 
 
-def failpoints(source: Path) -> tuple[str, ...]:
-    """The names of the failpoints the program has, in the order of their module, which alone holds them."""
-    found = re.findall(r'^pub const \w+: &str = "([a-z_]+::[a-z_]+)";', source.read_text(encoding="utf-8"), re.M)
-    assert found, f"no failpoints in {source}"
-    return tuple(found)
+@dataclass(frozen=True)
+class Points:
+    """The failpoints the program has; those in ``at_start`` are passed once, by each process that starts."""
+
+    names: tuple[str, ...] = ()
+    at_start: frozenset[str] = frozenset()
+
+
+def failpoints(source: Path) -> Points:
+    """Those of their Rust module, which alone holds their names, in its order."""
+    text = source.read_text(encoding="utf-8")
+    known = dict(re.findall(r'^pub const (\w+): &str = "([a-z_]+::[a-z_]+)";', text, re.M))
+    assert known, f"no failpoints in {source}"
+    lists = re.findall(r"^pub const \w+_START: \[&str; \d+\] = \[([^]]*)\];", text, re.M)
+    at_start = {known[name] for names in lists for name in re.findall(r"\w+", names)}
+    return Points(tuple(known.values()), frozenset(at_start))
 
 
 # How many processes each kind kills.
@@ -152,23 +166,23 @@ KILLS: dict[Fault, int] = {
 }
 
 
-def kills_of_a_round(deck: dict[Fault, int], points: Sequence[str]) -> int:
+def kills_of_a_round(deck: dict[Fault, int], points: Points) -> int:
     """So many kills, and everything of the deck has been there, whatever the seed."""
-    return len(points) + sum(times * KILLS.get(fault, 0) for fault, times in deck.items())
+    return len(points.names) + sum(times * KILLS.get(fault, 0) for fault, times in deck.items())
 
 
-def plan(seed: int, deck: dict[Fault, int], points: Sequence[str]) -> Iterator[Step]:
+def plan(seed: int, deck: dict[Fault, int], points: Points) -> Iterator[Step]:
     """The steps of this seed, without end."""
     drawn = random.Random(seed)
     while True:
         round_ = [(fault, "") for fault, times in deck.items() for _ in range(times)]
-        round_ += [(Fault.KILL_AT_FAILPOINT, point) for point in points]
+        round_ += [(Fault.KILL_AT_FAILPOINT, point) for point in points.names]
         drawn.shuffle(round_)
         for fault, point in round_:
             if fault is Fault.ERROR_AT_FAILPOINT:
-                if not points:
+                if not points.names:
                     continue
-                point = drawn.choice(points)
+                point = drawn.choice(points.names)
             shortest, longest = HOLD_SEC.get(fault, (0.0, 0.0))
             yield Step(
                 fault,
@@ -177,5 +191,5 @@ def plan(seed: int, deck: dict[Fault, int], points: Sequence[str]) -> Iterator[S
                 chosen=drawn.randrange(MOST_CONSUMERS),
                 settled=drawn.random() < SETTLED,
                 point=point,
-                passes=drawn.randrange(MOST_PASSES) if point else 0,
+                passes=drawn.randrange(MOST_PASSES) if point and point not in points.at_start else 0,
             )
