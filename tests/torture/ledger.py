@@ -41,6 +41,8 @@ class Ledger:
     # What the plan wanted and this machine, or this build, cannot do.
     impossible: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    # Whether the oracles have looked: without them, nothing lost would mean nothing.
+    judged: bool = False
     seconds: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _begun: float = field(default_factory=time.monotonic)
@@ -90,6 +92,7 @@ class Ledger:
             "kills": {"total": self.killed, "by_place": dict(sorted(self.kills.items()))},
             "faults": dict(sorted(self.faults.items())),
             "recovery_sec": self.recovery(),
+            "judged": self.judged,
             "checked": self.checked,
             "impossible": self.impossible,
             "findings": [asdict(finding) for finding in self.findings],
@@ -124,7 +127,8 @@ class Ledger:
     def _verdict(self) -> list[str]:
         count = Counter(finding.oracle for finding in self.findings)
         words = ("lost", "repeated", "altered", "invalid accepted", "valid rejected")
-        lines = [", ".join(f"{word} {count.pop(word, 0)}" for word in words)]
+        counts = ", ".join(f"{word} {count.pop(word, 0)}" for word in words)
+        lines = [counts if self.judged else "given up before the oracles had looked"]
         if not self.findings:
             return [*lines, "nothing found"]
         lines += [f"{oracle}: {number} found" for oracle, number in count.items()]

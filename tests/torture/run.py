@@ -190,6 +190,7 @@ class Run:
             begun = time.monotonic()
             look(self.rig.pipeline, self.ledger)
             self._say(f"{look.__name__}: {time.monotonic() - begun:.1f} s")
+        self.ledger.judged = True
 
     def _say(self, what: str) -> None:
         if self.options.verbose:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 # A step strikes while the recovery from the one before is under way, more often than not.
-LONGEST_PAUSE_SEC = 1.2
+LONGEST_PAUSE_SEC = 1.0
 SETTLED = 0.3
 # From the first pass of a failpoint to well into the work.
 MOST_PASSES = 12
@@ -86,8 +86,8 @@ DECK: dict[Fault, int] = {
 CLUSTER_DECK: dict[Fault, int] = {**DECK, Fault.ROLL_BROKERS: 1, Fault.KILL_BROKER: 3, Fault.PAUSE_BROKER: 2}
 # For the gate of every change: each kind of place that can be killed, and of the rest what ends within a second or two.
 SHORT_DECK: dict[Fault, int] = {
-    Fault.KILL_PRODUCER: 6,
-    Fault.KILL_CONSUMER: 4,
+    Fault.KILL_PRODUCER: 5,
+    Fault.KILL_CONSUMER: 3,
     Fault.KILL_BOTH: 2,
     Fault.KILL_BROKER: 1,
     Fault.KILL_POSTMASTER: 2,
