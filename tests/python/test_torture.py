@@ -25,12 +25,12 @@ from torture import commits, oracles
 from torture.crew import PRODUCER, Crew
 from torture.faults import Faults
 from torture.ledger import Ledger
-from torture.load import INVALID, ONE, POISON, POISONS
+from torture.load import INVALID, ONE, POISONS
 from torture.proxy import END_TXN, Proxy
 from torture.rig import Rig
 from torture.run import SOURCE, Options, run
 from torture.schedule import CLUSTER_DECK, DECK, SHORT_DECK, Fault, Points, failpoints, kills_of_a_round, plan
-from torture.watch import CANARY, Watch
+from torture.watch import CANARY, POISON, Watch
 
 SEED = 20251118
 ROWS = 200_000
@@ -338,7 +338,9 @@ def test_a_consumer_that_passes_over_lost_records_is_found(good: oracles.Pipelin
 def a_file(path: Path, *rows: tuple[int, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
-    pq.write_table(pa.table({"order_id": [row[0] for row in rows], "customer_name": [row[1] for row in rows]}), new)
+    keys, names = zip(*rows, strict=True)
+    raw = [str(key).encode() for key in keys]
+    pq.write_table(pa.table({"order_id": keys, "customer_name": names, "raw_key": raw}), new)
     new.replace(path)
 
 

@@ -26,6 +26,8 @@ AWAY = 75
 LOG_LINES = 3
 # What an armed step that fails is called by the program.
 STOPPED = b"stopped at failpoint"
+# What a producer says after each transaction.
+PUBLISHED = b"STATE UPDATED"
 # After so many ends without a reason the pipeline is broken, and more restarts would show nothing new.
 MOST_ENDS = 20
 
@@ -50,6 +52,10 @@ class Member:
     def has_failed(self) -> bool:
         """Whether the step at its point has failed, so that it ended or said why."""
         return self.has_ended() or STOPPED in self.log.read_bytes()
+
+    def has_published(self) -> bool:
+        """Whether a producer has come so far as to publish by itself."""
+        return self.has_ended() or PUBLISHED in self.log.read_bytes()
 
     def signal(self, sent: signal.Signals) -> None:
         if not self.has_ended():

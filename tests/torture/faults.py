@@ -213,6 +213,9 @@ class Faults:
     def _zombie_producer(self) -> None:
         """The first is stopped, a second takes over, the first wakes up: one of them publishes, and it is not it."""
         zombie = self.crew.producer
+        # One that is still starting would take over when it wakes up, and rightly: whoever came last may publish.
+        if not self.wait(zombie.has_published, REACH_TIMEOUT_SEC):
+            self.ledger.finds("alive", f"{zombie.log.name} published nothing in {REACH_TIMEOUT_SEC:.0f} s")
         zombie.signal(signal.SIGSTOP)
         self.crew.members.remove(zombie)
         before = self._position()

@@ -15,7 +15,7 @@ import psycopg
 from confluent_kafka import KafkaException, Producer
 from foodstream._stack import process
 
-from torture.watch import CANARY
+from torture.watch import CANARY, POISON
 
 WRITERS = 4
 # Longest wait inside a transaction; a poll and its margin take a fifth of a second, so commits come before and after.
@@ -27,7 +27,6 @@ TRICKLE_ROWS_PER_SEC = 200.0
 TOP_UP_ROWS = 10_000
 JOIN_TIMEOUT_SEC = 60.0
 
-POISON = b"poison"
 POISON_EVERY_SEC = 0.5
 
 Connect = Callable[[], psycopg.Connection[Any]]

@@ -16,7 +16,7 @@ import topics
 
 from torture import commits
 from torture.ledger import Ledger
-from torture.load import POISON
+from torture.watch import POISON
 
 FAILURE = 1
 SOME_ROWS = (

@@ -167,7 +167,11 @@ class Run:
                 self.ledger.finds("alive", f"{side} --once ended with {done.returncode}: {done.stderr[-1_000:]}")
         self.watch.stop()
         self.ledger.rows.update(
-            {"in the table": wanted, "in the lake": self.watch.rows["lake"], "rejects": self.watch.rows["quarantine"]}
+            {
+                "in the table": wanted,
+                "in the lake": self.watch.rows["lake"],
+                "in quarantine": self.watch.rows["quarantine"],
+            }
         )
 
     def _until_still(self, count: Callable[[], int], wanted: int) -> None:

@@ -17,7 +17,9 @@ from torture.ledger import Ledger
 
 # Between two looks. A look costs about what listing the folders costs, since known files are not read again.
 LOOK_EVERY_SEC = 0.05
+# What the harness's own rows and a stranger's messages are told by.
 CANARY = "canary "
+POISON = b"poison"
 # Files below the end of the listing that are opened again at each look, so that old ones are, too.
 REOPENED = 2
 
@@ -30,6 +32,7 @@ class Watch(threading.Thread):
         self.roots = {"lake": lake, "quarantine": quarantine}
         self.ledger = ledger
         self.known: dict[str, tuple[int, int]] = {}
+        # Of the table: a stranger's rejects are not counted.
         self.rows = {"lake": 0, "quarantine": 0}
         self.looks = 0
         self.seen: dict[int, float] = {}
@@ -71,15 +74,17 @@ class Watch(threading.Thread):
         self.looks += 1
 
     def _open(self, name: str, path: str, size: int) -> None:
+        columns = ["order_id", "customer_name"] if name == "lake" else ["raw_key"]
         try:
-            table = pq.ParquetFile(path).read(columns=["order_id", "customer_name"])
+            table = pq.ParquetFile(path).read(columns=columns)
         except (OSError, pa.ArrowException) as error:
             self.ledger.finds("visibility", f"{path} is visible and cannot be read: {error}")
             return
         self.known[path] = (size, table.num_rows)
-        self.rows[name] += table.num_rows
         if name != "lake":
+            self.rows[name] += sum(not (key or b"").startswith(POISON) for key in table["raw_key"].to_pylist())
             return
+        self.rows[name] += table.num_rows
         for key in table["order_id"].to_pylist():
             self._take(key, path)
         for customer in table["customer_name"].to_pylist():
