@@ -50,7 +50,14 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     print(f"seed {options.seed}; to play it again: {options.command}", file=sys.stderr, flush=True)
     folder = Path(tempfile.mkdtemp(prefix="foodstream-torture-"))
-    ledger = run(options, folder)
+    try:
+        ledger = run(options, folder)
+    except (SystemExit, KeyboardInterrupt):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except BaseException:
+        print(f"the harness itself has failed; logs: {folder}; to play it again: {options.command}", file=sys.stderr)
+        raise
     print(ledger.text())
     if given.json is not None:
         ledger.save(given.json)
