@@ -5,6 +5,8 @@
 #   CARGO_TARGET_DIR=…     where Rust builds, if several clones should share what is compiled
 #   CONFIG=… PURCHASES=…   the configuration of the orders-* and the run-* chores
 #   WORKERS=4              processes the Python tests are shared among; 0 for one, with a debugger
+#   KILLS=200 DURATION=…   when the torture ends: after so many kills, or so many seconds; ROWS=… rows at least
+#   SEED=…                 the plan it plays; TORTURE="--json FILE …" more options, TORTURE=--help lists them
 #   BENCH="--rounds 3 …"   options of the benchmark; BENCH=--help lists them
 
 PYTHON ?= python3
@@ -34,7 +36,8 @@ PYO3 = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON="$(BIN)/python" PYTHON_SYS_EXEC
 	print("cpython-%d.%d-%dbit" % (*sys.version_info[:2], struct.calcsize("P") * 8))')"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-purchases test compile-tests test-rust test-python bench bench-stages lint format deny coverage build wheel clean toolchain \
+.PHONY: help demo demo-purchases test compile-tests test-rust test-python torture bench bench-stages lint format deny coverage \
+	build wheel clean toolchain \
 	orders-producer orders-consumer up down setup-env install quickstart start-kafka stop-kafka run-producer \
 	run-consumer
 
@@ -63,6 +66,10 @@ test-rust: $(VENV)/.installed ## only the Rust tests
 test-python: build ## only the Python tests
 	$(BIN)/python tests/with_services.py -- $(PYTEST)
 
+torture: build ## kills and every other fault under load, then the proof; a ledger (KILLS=200, DURATION=, SEED=)
+	@PYTHONPATH=tests $(BIN)/python -m torture $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) \
+		$(if $(DURATION),--duration $(DURATION)) $(if $(ROWS),--rows $(ROWS)) $(TORTURE)
+
 bench: $(BENCH_VENV)/.built ## foodstream beside PySpark, polars, psycopg, Debezium, kcat (BENCH="--rounds 3 --kind narrow")
 	@PYTHONPATH=benches $(BENCH_BIN)/python -m compare $(BENCH)
 
@@ -73,8 +80,8 @@ bench-stages: | toolchain ## how long each stage takes, by row (criterion)
 lint: build ## formatting, clippy, ruff, mypy, and cargo deny if it is installed
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	@echo cargo clippy --locked --lib --features python -- -D warnings
-	@$(PYO3) cargo clippy --locked --lib --features python -- -D warnings
+	@echo cargo clippy --locked --lib --features python,failpoints -- -D warnings
+	@$(PYO3) cargo clippy --locked --lib --features python,failpoints -- -D warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -154,9 +161,10 @@ $(VENV)/.installed: pyproject.toml | toolchain
 	$(BIN)/pip install --quiet --requirement $(VENV)/requirements.txt
 	@touch $@
 
-# With the dev profile, the one of `cargo test`, so that the dependencies are compiled once for both.
+# With the dev profile, the one of `cargo test`, so that the dependencies are compiled once for both; and with the
+# failpoints, at which the fault harness kills it: a build of their own would cost as much again. `make wheel` has none.
 $(VENV)/.built: $(VENV)/.installed Cargo.toml Cargo.lock $(shell find src -name '*.rs' 2>/dev/null)
-	$(BIN)/maturin develop --quiet
+	$(BIN)/maturin develop --quiet --features python,failpoints
 	@touch $@
 
 $(BENCH_VENV)/.installed: benches/compare/requirements.txt | toolchain

@@ -103,6 +103,9 @@ pub fn version(args: &Version, session: &mut Session) -> Result<i32> {
         for (name, version) in libraries {
             session.out.data(format_args!("{name} {version}"));
         }
+        if cfg!(feature = "failpoints") {
+            session.out.data(format_args!("failpoints armed by FAILPOINTS"));
+        }
     }
     Ok(0)
 }

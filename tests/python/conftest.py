@@ -32,7 +32,14 @@ USER = "student"
 PASSWORD = "student123"
 COMMAND_TIMEOUT_SEC = 120.0
 # The longest first: with several workers, one that begins late with a long test keeps all others waiting.
-LONGEST_FIRST = ("test_stops.py", "test_late_commits.py", "test_local.py", "test_groups.py", "test_start_orders.py")
+LONGEST_FIRST = (
+    "test_torture.py",
+    "test_stops.py",
+    "test_late_commits.py",
+    "test_local.py",
+    "test_groups.py",
+    "test_start_orders.py",
+)
 # Their tests share services of their own, and so stay on one worker; all others go to whoever is free.
 TOGETHER = ("test_stops.py", "test_start_orders.py")
 

@@ -29,10 +29,8 @@ const COMMON: [(&str, &str); 8] = [
 /// Both sides create topics with stated settings; one that appears by itself would have the broker's.
 const COMMON_FIXED: [(&str, &str); 1] = [("allow.auto.create.topics", "false")];
 
-const PRODUCER: [(&str, &str); 9] = [
+const PRODUCER: [(&str, &str); 8] = [
     ("compression.codec", "lz4"),
-    // Batches fill up, which spares client and broker a tenth of their work; a commit flushes at once whatever this says.
-    ("linger.ms", "50"),
     // What may wait unsent: together with librdkafka's own 250 bytes a message this keeps below 64 MB.
     ("queue.buffering.max.messages", "100000"),
     ("queue.buffering.max.kbytes", "32768"),
@@ -46,6 +44,11 @@ const PRODUCER: [(&str, &str); 9] = [
     ("retry.backoff.ms", "5"),
     ("retry.backoff.max.ms", "1000"),
 ];
+
+/// Batches fill up while the one before travels.
+const LINGER_MS: &str = "5";
+/// A commit flushes at once whatever this says, and fuller batches spare client and broker a tenth of their work.
+const LINGER_IN_TRANSACTION_MS: &str = "50";
 
 const PRODUCER_FIXED: [(&str, &str); 3] =
     [("enable.idempotence", "true"), ("acks", "all"), ("delivery.report.only.error", "true")];
@@ -85,13 +88,18 @@ const CONSUMER_FIXED: [(&str, &str); 8] = [
 ];
 
 pub fn producer(kafka: &Kafka) -> ClientConfig {
-    let mut config = layered(kafka, &PRODUCER, kafka.producer_properties.iter());
+    producer_with(kafka, LINGER_MS)
+}
+
+fn producer_with(kafka: &Kafka, linger_ms: &str) -> ClientConfig {
+    let defaults = [PRODUCER.as_slice(), &[("linger.ms", linger_ms)]].concat();
+    let mut config = layered(kafka, &defaults, kafka.producer_properties.iter());
     set_all(&mut config, &PRODUCER_FIXED);
     config
 }
 
 pub fn transactional_producer(kafka: &Kafka, transactional_id: &str) -> ClientConfig {
-    let mut config = producer(kafka);
+    let mut config = producer_with(kafka, LINGER_IN_TRANSACTION_MS);
     config.set("transactional.id", transactional_id);
     config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
     config
@@ -218,6 +226,8 @@ mod tests {
 
     #[test]
     fn the_users_settings_win_over_our_defaults_and_promises_over_both() {
+        let unset = Kafka { producer_properties: BTreeMap::new(), ..kafka() };
+        assert_eq!(transactional_producer(&unset, "t").get("linger.ms"), Some("50"));
         let producer = producer(&kafka());
         assert_eq!(producer.get("linger.ms"), Some("7"));
         assert_eq!(producer.get("security.protocol"), Some("sasl_ssl"));

@@ -1,14 +1,17 @@
 """Topics seen past the product: messages put there as a stranger would, read back, and deleted under a consumer."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from foodstream._stack import process
 
 TIMEOUT_SEC = 30.0
+READ_AT_ONCE = 10_000
+# `consume` waits for all of them or for this long: the end of a partition is seen only then.
+READ_TIMEOUT_SEC = 0.2
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ def produce(brokers: str, topic: str, messages: Iterable[tuple[bytes | None, byt
 
 def read(brokers: str, topic: str) -> list[Message]:
     """Every committed message of the topic, up to its ends of this moment."""
+    return list(each(brokers, topic))
+
+
+def each(brokers: str, topic: str) -> Iterator[Message]:
+    """Every committed message of the topic, up to its ends of this moment, one after the other."""
     consumer = Consumer(
         {
             **_client(brokers),
@@ -66,19 +74,23 @@ def read(brokers: str, topic: str) -> list[Message]:
     try:
         ends = bounds(brokers, topic)
         consumer.assign([TopicPartition(topic, partition, first) for partition, (first, _) in ends.items()])
+        waited = 0.0
         open_partitions = {partition for partition, (first, end) in ends.items() if end > first}
-        messages = []
         while open_partitions:
-            message = consumer.poll(TIMEOUT_SEC)
-            assert message is not None, f"nothing more came from partitions {open_partitions} of {topic}"
-            if message.error() is None:
-                messages.append(Message(message.partition(), message.offset(), message.key(), message.value()))
-            elif message.error().name() == "_PARTITION_EOF":
-                # Of committed records: an open transaction would end it early, and the caller would see the gap.
-                open_partitions.discard(message.partition())
-            else:
-                raise AssertionError(str(message.error()))
-        return messages
+            # Many at once, or the calls would take longer than the reading.
+            messages = consumer.consume(READ_AT_ONCE, READ_TIMEOUT_SEC)
+            waited = 0.0 if messages else waited + READ_TIMEOUT_SEC
+            assert waited < TIMEOUT_SEC, f"nothing more came from partitions {open_partitions} of {topic}"
+            for message in messages:
+                partition, offset, error = message.partition(), message.offset(), message.error()
+                assert partition is not None and offset is not None
+                if error is None:
+                    yield Message(partition, offset, message.key(), message.value())
+                elif error.name() == "_PARTITION_EOF":
+                    # Of committed records: an open transaction would end it early, and the caller would see the gap.
+                    open_partitions.discard(partition)
+                else:
+                    raise AssertionError(str(error))
     finally:
         consumer.close()
 
@@ -93,6 +105,15 @@ def bounds(brokers: str, topic: str) -> dict[int, tuple[int, int]]:
         for place, answer in admin.list_offsets(asked, request_timeout=TIMEOUT_SEC).items():
             found[place.partition].append(answer.result(TIMEOUT_SEC).offset)
     return {partition: (first, end) for partition, (first, end) in found.items()}
+
+
+def fewest_in_step(brokers: str, topic: str) -> int:
+    """How many copies are in step, of the partition of the topic with the fewest; 0 if no broker says."""
+    try:
+        partitions = AdminClient(_client(brokers)).list_topics(topic, timeout=TIMEOUT_SEC).topics[topic].partitions
+    except KafkaException:
+        return 0
+    return min((len(partition.isrs) for partition in partitions.values()), default=0)
 
 
 def delete_before(brokers: str, topic: str, offsets: Mapping[int, int]) -> None:
