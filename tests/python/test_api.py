@@ -187,7 +187,8 @@ def test_the_stub_describes_the_binary() -> None:
 
 
 def compare_members(name: str, node: ast.ClassDef, real: type) -> None:
-    members = {member.name: member for member in node.body if isinstance(member, ast.FunctionDef)}
+    functions = ast.FunctionDef | ast.AsyncFunctionDef
+    members = {member.name: member for member in node.body if isinstance(member, functions)}
     public = {member for member in vars(real) if not member.startswith("_")}
     final = any(isinstance(decorator, ast.Name) and decorator.id == "final" for decorator in node.decorator_list)
     assert final is not bool(real.__flags__ & SUBCLASSABLE), name
@@ -205,7 +206,7 @@ def first_line(doc: str | None) -> str | None:
     return doc.splitlines()[0].replace("``", "`") if doc else None
 
 
-def parameters(node: ast.FunctionDef) -> list[str]:
+def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
     return [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
 
 

@@ -94,19 +94,19 @@ fn columns_dates_and_the_date_column_are_as_asked_for() {
     let place = one_commit();
     let reader = LakeReader::open(&place.path("lake"), Some(&place.options.checkpoint)).unwrap();
     let options = ReadOptions {
-        columns: Some(vec!["amount".into(), "order_id".into()]),
-        date: Some(day("2025-11-19")),
+        columns: Some(vec!["amount".into(), "date".into(), "order_id".into()]),
+        days: DayRange::only(day("2025-11-19")),
         date_column: true,
         batch_rows: 10,
     };
     let schema = reader.schema(&options).unwrap().unwrap();
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    assert_eq!(names, ["amount", "order_id", "date"]);
+    assert_eq!(names, ["amount", "date", "order_id"]);
     let batches: Vec<RecordBatch> = reader.batches(options).map(Result::unwrap).collect();
     assert_eq!(batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [10, 10, 10, 10, 5]);
     assert_eq!(batches[0].schema(), schema);
-    assert_eq!(batches[0].column(1).as_primitive::<Int64Type>().value(0), 45);
-    let date = batches[0].column(2).as_primitive::<arrow::datatypes::Date32Type>().value_as_date(0);
+    assert_eq!(batches[0].column(2).as_primitive::<Int64Type>().value(0), 45);
+    let date = batches[0].column(1).as_primitive::<arrow::datatypes::Date32Type>().value_as_date(0);
     assert_eq!(date, Some(day("2025-11-19")));
 
     let unknown = ReadOptions { columns: Some(vec!["tip".into()]), ..ReadOptions::default() };
