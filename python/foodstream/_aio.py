@@ -29,14 +29,13 @@ async def in_thread(call: Callable[[], T], stop: Callable[[], object]) -> T:
     done.add_done_callback(lambda future: future.cancelled() or future.exception())
 
     def work() -> None:
-        settle: Callable[[Any], None]
-        outcome: object
+        settle: Callable[[], None]
         try:
-            outcome, settle = call(), done.set_result
+            settle = functools.partial(done.set_result, call())
         except BaseException as error:
-            outcome, settle = error, done.set_exception
+            settle = functools.partial(done.set_exception, error)
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(settle, outcome)
+            loop.call_soon_threadsafe(settle)
 
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(work,), name="foodstream", daemon=True).start()

@@ -6,8 +6,42 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, final
 
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "Batch",
+    "BrokerError",
+    "Config",
+    "ConfigError",
+    "Consumer",
+    "DataLossError",
+    "DataValidator",
+    "EventProducer",
+    "EventProgress",
+    "FencedError",
+    "FoodstreamError",
+    "LakeError",
+    "LakeProgress",
+    "Producer",
+    "Progress",
+    "QualityReport",
+    "Report",
+    "Rows",
+    "SchemaError",
+    "SourceError",
+    "StreamingJob",
+    "__version__",
+    "insert_test_orders",
+    "main",
+    "peek",
+    "quarantine",
+    "read",
+    "totals",
+    "verify_pipeline",
+]
+
 # A configuration file, its content as nested dicts, or a Config. A dict stands above the environment, a file below.
-ConfigLike: TypeAlias = str | PathLike[str] | Mapping[str, Any] | Config
+_ConfigLike: TypeAlias = str | PathLike[str] | Mapping[str, Any] | Config
 
 __version__: str
 
@@ -61,7 +95,7 @@ class Config:
 
     def __new__(
         cls,
-        config: ConfigLike,
+        config: _ConfigLike,
         *,
         preset: Literal["orders", "purchases"] | None = None,
         overrides: Mapping[str, Any] | None = None,
@@ -121,7 +155,7 @@ class Producer:
 
     def __new__(
         cls,
-        config: ConfigLike,
+        config: _ConfigLike,
         *,
         overrides: Mapping[str, Any] | None = None,
         start_from: str | None = None,
@@ -224,6 +258,7 @@ class Batch:
     def _repr_html_(self) -> str:
         """Counts, offsets and the first accepted rows."""
 
+@disjoint_base
 class Consumer:
     """Consumes a topic into the lake, or hands its micro-batches to Python.
 
@@ -238,7 +273,7 @@ class Consumer:
 
     def __new__(
         cls,
-        config: ConfigLike,
+        config: _ConfigLike,
         *,
         overrides: Mapping[str, Any] | None = None,
         available_now: bool = False,
@@ -344,14 +379,14 @@ class Report:
     def __bool__(self) -> bool: ...
     def _repr_html_(self) -> str: ...
 
-def verify_pipeline(config: ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Report:
+def verify_pipeline(config: _ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Report:
     """Compare table, topic, lake and state by key and content; changes nothing.
 
     Where the configuration has no ``postgres``, the topic's messages are compared with lake and quarantine by count.
     """
 
 def read(
-    source: ConfigLike,
+    source: _ConfigLike,
     *,
     columns: Iterable[str] | None = None,
     date: str | datetime.date | None = None,
@@ -372,7 +407,7 @@ def read(
     """
 
 def quarantine(
-    config: ConfigLike,
+    config: _ConfigLike,
     *,
     columns: Iterable[str] | None = None,
     date: str | datetime.date | None = None,
@@ -388,7 +423,7 @@ def quarantine(
     """
 
 def peek(
-    config: ConfigLike,
+    config: _ConfigLike,
     what: Literal["topic", "table"],
     *,
     n: int = 20,
@@ -410,7 +445,7 @@ def peek(
     """
 
 def totals(
-    config: ConfigLike,
+    config: _ConfigLike,
     *,
     by: list[str] | None = None,
     running: bool = False,
@@ -427,7 +462,7 @@ def totals(
     """
 
 def insert_test_orders(
-    config: ConfigLike, *, count: int = 5, overrides: Mapping[str, Any] | None = None
+    config: _ConfigLike, *, count: int = 5, overrides: Mapping[str, Any] | None = None
 ) -> list[int | str]:
     """Insert generated orders into the table and return their keys."""
 
@@ -441,7 +476,7 @@ class StreamingJob(Consumer):
 
     def __new__(
         cls,
-        config: ConfigLike,
+        config: _ConfigLike,
         *,
         overrides: Mapping[str, Any] | None = None,
         available_now: bool = False,
@@ -498,7 +533,7 @@ class EventProducer:
             producer.run(max_events=1_000, rate=100)
     """
 
-    def __new__(cls, config: ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Self: ...
+    def __new__(cls, config: _ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Self: ...
     def generate(self) -> dict[str, Any]:
         """Make the next event and return it; nothing is sent.
 
@@ -576,7 +611,7 @@ class DataValidator:
     and rules from there. Raises ``ConfigError``, also for a rule that its column cannot carry.
     """
 
-    def __new__(cls, config: ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Self: ...
+    def __new__(cls, config: _ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Self: ...
     def validate(self, messages: Iterable[Mapping[str, Any] | str | bytes | bytearray | None]) -> QualityReport:
         """Judge dicts, JSON texts or bytes, as the consumer would judge them as messages.
 

@@ -60,6 +60,11 @@ class BatchLedger(Generic[CursorT]):
         table: str = "foodstream_batches",
         pipeline: str = "default",
     ) -> None:
+        if not callable(connection) and not hasattr(connection, "cursor"):
+            kind = type(connection).__name__
+            raise TypeError(
+                f"connection is a DB-API connection, such as psycopg's, or a function that opens one, not {kind}"
+            )
         parts = table.split(".")
         if len(parts) > 2 or not all(_NAME.fullmatch(part) for part in parts):
             raise ValueError(f"table must be a plain name, or schema.name, of letters, digits and _, not {table!r}")
@@ -92,6 +97,8 @@ class BatchLedger(Generic[CursorT]):
         Waits while another worker is applying the same batch. The caller commits the id together with the rows; a
         cursor whose connection commits by itself makes this worthless.
         """
+        if not isinstance(batch_id, str):
+            raise TypeError(f"batch_id is the text that for_each_batch hands over, not {type(batch_id).__name__}")
         _execute(
             cursor,
             f"INSERT INTO {self._table} (pipeline, batch_id) VALUES (%s, %s) ON CONFLICT DO NOTHING RETURNING true",

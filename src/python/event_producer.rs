@@ -179,9 +179,11 @@ impl EventProducer {
 /// The key that was given, or the customer of the event; without either the key is empty.
 fn key_of(event: &[u8], key: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u8>> {
     if let Some(key) = key {
-        let text = key.cast::<PyString>().is_ok() || key.cast::<PyBytes>().is_ok();
-        let bytes = messages::bytes(key)?.filter(|_| text);
-        return bytes.map(Into::into).ok_or_else(|| PyTypeError::new_err("key is a str or bytes"));
+        if key.cast::<PyString>().is_err() && key.cast::<PyBytes>().is_err() {
+            let kind = key.get_type().name()?.to_string();
+            return Err(PyTypeError::new_err(format!("key is a str or bytes, not {kind}")));
+        }
+        return Ok(messages::bytes(key)?.unwrap_or_default().into());
     }
     let event: Option<Value> = serde_json::from_slice(event).ok();
     let customer = event.as_ref().and_then(|event| event.get(KEY_FIELD)?.as_str());

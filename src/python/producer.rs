@@ -12,11 +12,12 @@ use super::{awaiting, convert, errors, given};
 use crate::capture::PollSource;
 use crate::cli::runtime;
 use crate::config::Settings;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pipeline::Stop;
 use crate::pipeline::compose::{self, ProducerRun};
 use crate::pipeline::progress::{Published, Reports};
 use crate::pipeline::replicate::{Bounds, Replicate};
+use crate::publish::state_file;
 
 type Session = Replicate<PollSource>;
 
@@ -50,6 +51,9 @@ impl Producer {
         #[pyo3(from_py_with = given::time)] once_wait: f64,
     ) -> PyResult<Self> {
         let once_wait = given::seconds("once_wait", once_wait)?;
+        if let Some(Err(error)) = start_from.as_deref().map(state_file::parse) {
+            return Err(errors::raise(config.py(), &Error::config(format!("start_from: {error}"))));
+        }
         let handle = Handle::new("Producer", convert::settings(config, overrides)?);
         let run = Arc::new(ProducerRun { start_from, adopt, once_wait, run_id: handle.run_id.clone() });
         Ok(Producer { handle, run })

@@ -34,7 +34,11 @@ impl DataValidator {
         if messages::is_one(messages) {
             return Err(PyTypeError::new_err("validate() takes a list of messages; put a single one into a list"));
         }
-        for (index, message) in messages.try_iter()?.enumerate() {
+        let Ok(given) = messages.try_iter() else {
+            let kind = messages.get_type().name()?.to_string();
+            return Err(PyTypeError::new_err(format!("expected a list of messages, not {kind}")));
+        };
+        for (index, message) in given.enumerate() {
             let message = message?;
             let bytes = messages::bytes(&message).inspect_err(|error| {
                 let _ = error.value(py).call_method1("add_note", (format!("in message {index}"),));

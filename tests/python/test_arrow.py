@@ -93,7 +93,10 @@ def test_arro3_takes_the_rows() -> None:
 def test_a_requested_schema_is_honoured_and_one_that_cannot_be_is_not_made_up() -> None:
     given = rows()
     asked = pyarrow.schema(
-        [field.with_type(pyarrow.large_string()) if field.type == pyarrow.string() else field for field in given_schema()]
+        [
+            field.with_type(pyarrow.large_string()) if field.type == pyarrow.string() else field
+            for field in given_schema()
+        ]
     ).set(0, pyarrow.field("order_id", pyarrow.int32()))
     table = pyarrow.RecordBatchReader.from_stream(given, schema=asked).read_all()
     assert table.schema.types == asked.types
@@ -184,7 +187,9 @@ def test_a_read_is_pruned_to_columns_days_and_a_commit(pipeline: Any) -> None:
 def test_an_empty_lake_has_the_columns_that_are_asked_for(pipeline: Any) -> None:
     assert foodstream.read(pipeline.config).columns[-2:] == ["created_at", "date"]
     assert foodstream.read(pipeline.config, columns=["date", "item"]).columns == ["date", "item"]
-    assert polars.DataFrame(foodstream.read(pipeline.config, columns=["amount"])).schema["amount"] == polars.Decimal(10, 2)
+    assert polars.DataFrame(foodstream.read(pipeline.config, columns=["amount"])).schema["amount"] == polars.Decimal(
+        10, 2
+    )
     assert foodstream.quarantine(pipeline.config).columns[:2] == ["raw_key", "raw_value"]
     with pytest.raises(foodstream.SchemaError, match="tip"):
         foodstream.read(pipeline.config, columns=["tip"])
