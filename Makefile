@@ -34,7 +34,7 @@ PYO3 = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON="$(BIN)/python" PYTHON_SYS_EXEC
 	print("cpython-%d.%d-%dbit" % (*sys.version_info[:2], struct.calcsize("P") * 8))')"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-purchases test compile-tests test-rust test-python bench bench-stages lint format deny coverage build wheel clean toolchain \
+.PHONY: help demo demo-purchases test compile-tests test-rust test-python bench bench-stages docs lint format deny coverage build wheel clean toolchain \
 	orders-producer orders-consumer up down setup-env install quickstart start-kafka stop-kafka run-producer \
 	run-consumer
 
@@ -92,6 +92,9 @@ format: $(VENV)/.installed ## format all code
 
 coverage: $(VENV)/.installed ## lines the Rust tests reach (cargo install cargo-llvm-cov)
 	$(BIN)/python tests/with_services.py -- cargo llvm-cov --locked
+
+docs: build ## write the pages of docs/ that are made from the stub and the schema
+	$(BIN)/python docs/generate.py
 
 build: $(VENV)/.built ## .venv with foodstream in it, not optimised (`make wheel` is)
 

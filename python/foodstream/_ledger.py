@@ -37,15 +37,15 @@ class BatchLedger(Generic[CursorT]):
     The id goes into ``table`` in the same transaction as the rows it stands for, so both are there or neither is. A
     batch that comes again, after a kill between that transaction and the lake's commit, is then passed over::
 
-        ledger = foodstream.BatchLedger(psycopg.connect(target), pipeline="daily sums")
+        ledger = foodstream.BatchLedger(psycopg.connect("dbname=reports"), pipeline="sums")
         ledger.create()
 
         def apply(batch, batch_id):
             with ledger.once(batch_id) as cursor:
                 if cursor is not None:
-                    cursor.execute("UPDATE …")
+                    cursor.execute("INSERT INTO arrived VALUES (now(), %s)", [len(batch)])
 
-        consumer.for_each_batch(apply)
+        consumer.for_each_batch(apply, available_now=True)
 
     ``connection`` is a DB-API connection that does not commit by itself, or a function that opens one; those it opened
     are closed after each batch. ``table`` may name its schema, ``etl.foodstream_batches``. Pipelines that share a table

@@ -188,7 +188,6 @@ impl Consumer {
 
     /// Consume into the lake until stop(), Ctrl-C or a limit.
     #[pyo3(signature = (*, available_now=false, once=false, max_batches=None, timeout=None, on_progress=None))]
-    #[allow(clippy::too_many_arguments)]
     fn run(
         &self,
         py: Python<'_>,

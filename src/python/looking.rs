@@ -85,6 +85,7 @@ fn rows(py: Python<'_>, settings: Option<Arc<Settings>>, folder: Option<PathBuf>
 /// Return the newest messages of the topic, or the newest rows of the table, without moving anything.
 #[pyfunction]
 #[pyo3(signature = (config, what, *, n=20, topic=None, partition=None, offset=None, timestamp=None, overrides=None))]
+#[allow(clippy::too_many_arguments)] // they are Python's, by name
 pub fn peek(
     py: Python<'_>,
     config: &Bound<'_, PyAny>,

@@ -20,7 +20,9 @@ def run_cell(source: str, names: dict[str, Any]) -> Any:
     tree = ast.parse(source)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, str(NOTEBOOK), "exec"), names)
-    return eval(compile(ast.Expression(last.value), str(NOTEBOOK), "eval"), names) if isinstance(last, ast.Expr) else None
+    return (
+        eval(compile(ast.Expression(last.value), str(NOTEBOOK), "eval"), names) if isinstance(last, ast.Expr) else None
+    )
 
 
 @contextmanager
@@ -48,6 +50,6 @@ def test_the_notebook_runs_from_the_stack_to_the_verification(tmp_path: Path, mo
     assert all(len(page) < MAX_OUTPUT and "<script" not in page for page in pages)
     assert sum("<svg" in page for page in pages) == 2
     frames = [value for value in shown if isinstance(value, polars.DataFrame)]
-    assert [frame.height for frame in frames][0] == 5
+    assert frames[0].height == 5
     assert sum(frames[-1]["orders"]) == 50 + 330
     assert names["report"] and not names["folder"].exists()
