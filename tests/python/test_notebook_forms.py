@@ -27,7 +27,7 @@ def check(thing: Any) -> str:
 def test_progress_report_and_batch_show_themselves_as_tables(pipeline: Any) -> None:
     pipeline.database.sql(
         "INSERT INTO orders (customer_name, restaurant_name, item, amount, order_status)"
-        f" VALUES ('{MARKUP}', 'R', '{'long ' * 99}', 5, 'PLACED')"
+        f" VALUES ('{MARKUP}', 'R', '{'long ' * 40}', 5, 'PLACED')"
     )
     published = foodstream.Producer(pipeline.config).run(once=True)
     assert "<td>rows</td><td>11</td>" in check(published) and published.cursor in check(published)
@@ -44,7 +44,7 @@ def test_markup_in_a_row_is_text(pipeline: Any) -> None:
     pipeline.database.sql("DELETE FROM orders")
     pipeline.database.sql(
         "INSERT INTO orders (customer_name, restaurant_name, item, amount, order_status)"
-        f" VALUES ('{MARKUP}', 'R', '{'long ' * 99}', 5, 'PLACED')"
+        f" VALUES ('{MARKUP}', 'R', '{'long ' * 40}', 5, 'PLACED')"
     )
     foodstream.Producer(pipeline.config).run(once=True)
     (batch,) = foodstream.Consumer(pipeline.config, available_now=True)
