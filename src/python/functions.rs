@@ -36,9 +36,7 @@ pub fn verify_pipeline(
     overrides: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
     let settings = convert::settings(config, overrides)?;
-    let found = wait::for_result(py, &Stop::new(), move || {
-        runtime::shared()?.block_on(verify(&settings, &VerifyOptions::default()))
-    })?;
+    let found = wait::for_look(py, move || runtime::shared()?.block_on(verify(&settings, &VerifyOptions::default())))?;
     Ok(Report::from(found))
 }
 
@@ -80,7 +78,7 @@ pub fn totals(
 }
 
 pub fn totals_of(py: Python<'_>, settings: Arc<Settings>, by: Option<Vec<String>>, running: bool) -> PyResult<Rows> {
-    wait::for_result(py, &Stop::new(), move || {
+    wait::for_look(py, move || {
         let table = tools::totals_table(&settings, &TotalsOptions { by, running })?;
         Ok(Rows::held(table.rows.schema(), vec![table.rows]))
     })

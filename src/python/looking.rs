@@ -13,7 +13,6 @@ use crate::cli::runtime;
 use crate::config::Settings;
 use crate::error::Error;
 use crate::lake::read::{DayRange, ReadOptions, Root};
-use crate::pipeline::Stop;
 use crate::tools::{self, PeekFrom, Wanted};
 
 /// Return the committed rows of a lake, named by its configuration or its folder.
@@ -75,7 +74,7 @@ fn wanted(
 }
 
 fn rows(py: Python<'_>, settings: Option<Arc<Settings>>, folder: Option<PathBuf>, wanted: Wanted) -> PyResult<Rows> {
-    wait::for_result(py, &Stop::new(), move || {
+    wait::for_look(py, move || {
         let found = tools::read_rows(settings.as_deref(), folder.as_deref(), &wanted)?;
         let (reader, len) = (found.reader, usize::try_from(found.rows).unwrap_or(usize::MAX));
         Ok(Rows::new(found.schema, len, move || Box::new(reader.batches(wanted.options.clone()))))
@@ -112,7 +111,7 @@ pub fn peek(
             let from = PeekFrom { partition, offset, timestamp_ms };
             let limit = usize::try_from(n).unwrap_or(usize::MAX);
             let look = move || tools::peek_topic_rows(&settings, topic.as_deref(), limit, from);
-            held(wait::for_result(py, &Stop::new(), look)?)
+            held(wait::for_look(py, look)?)
         }
         "table" if topic.is_some() || partition.is_some() || offset.is_some() || timestamp_ms.is_some() => Err(
             PyTypeError::new_err("topic, partition, offset and timestamp are of a topic: leave them out for \"table\""),
@@ -120,7 +119,7 @@ pub fn peek(
         "table" => {
             let settings = convert::settings(config, overrides)?;
             let look = move || runtime::shared()?.block_on(tools::peek_table_rows(&settings, n));
-            held(wait::for_result(py, &Stop::new(), look)?)
+            held(wait::for_look(py, look)?)
         }
         other => Err(PyValueError::new_err(format!("peek looks into \"topic\" or \"table\", not {other:?}"))),
     }

@@ -11,7 +11,6 @@ use super::arrow::Rows;
 use super::{convert, errors, messages, wait};
 use crate::config::{Preset, Settings};
 use crate::model::Counts;
-use crate::pipeline::Stop;
 use crate::tools::quality::{self, Judged, MessageChunks};
 
 /// Judges messages by the configured rules, without Kafka and without a lake.
@@ -46,7 +45,7 @@ impl DataValidator {
             chunks.push(bytes.as_deref());
         }
         let settings = self.0.clone();
-        wait::for_result(py, &Stop::new(), move || quality::judge(&settings, &chunks)).map(QualityReport)
+        wait::for_look(py, move || quality::judge(&settings, &chunks)).map(QualityReport)
     }
 
     fn __repr__(&self) -> String {

@@ -82,18 +82,31 @@ pub fn for_telling_work<R: Send + 'static>(
     py: Python<'_>,
     stop: &Stop,
     work: impl FnOnce(Tell) -> Result<R> + Send + 'static,
+    told: impl FnMut(Told) -> PyResult<()>,
+) -> PyResult<Result<R>> {
+    let under_way = UnderWay::begin(stop);
+    let counted = move |tell| {
+        let done = work(tell);
+        drop(under_way);
+        done
+    };
+    waited_for(py, stop, counted, told)
+}
+
+fn waited_for<R: Send + 'static>(
+    py: Python<'_>,
+    stop: &Stop,
+    work: impl FnOnce(Tell) -> Result<R> + Send + 'static,
     mut told: impl FnMut(Told) -> PyResult<()>,
 ) -> PyResult<Result<R>> {
     logging::refresh();
     let (sender, mut answers) = sync_channel(MAX_WAITING);
     let runtime = runtime::shared().map_err(|error| errors::raise(py, &error))?;
     let telling: SyncSender<Answer<R>> = sender.clone();
-    let under_way = UnderWay::begin(stop);
     runtime.spawn_blocking(move || {
         // After a Ctrl-C nobody waits any more.
         let tell = move |told| drop(telling.send(Answer::Told(told)));
         let _ = sender.send(Answer::Done(session::caught(|| work(Arc::new(tell)))));
-        drop(under_way);
     });
     loop {
         let (received, receiver) = py.detach(move || {
@@ -128,4 +141,11 @@ pub fn for_result<R: Send + 'static>(
 ) -> PyResult<R> {
     begin(py)?;
     for_work(py, stop, work)?.map_err(|error| errors::raise(py, &error))
+}
+
+/// A call that only looks: after a Ctrl-C, and when Python ends, nobody waits for it.
+pub fn for_look<R: Send + 'static>(py: Python<'_>, look: impl FnOnce() -> Result<R> + Send + 'static) -> PyResult<R> {
+    begin(py)?;
+    let looked = waited_for(py, &Stop::new(), |_| look(), |_| Ok(()))?;
+    looked.map_err(|error| errors::raise(py, &error))
 }

@@ -130,6 +130,34 @@ fn partitions_are_counted() {
 }
 
 #[test]
+fn the_lake_is_read_as_it_was_after_a_commit() {
+    let place = Place::new();
+    let (mut lake, _) = place.founded();
+    for first in [0, 100, 200] {
+        commit(&mut lake, &batch(0, first, first + 100));
+    }
+    let (settings, checkpoint) = (&place.options.settings, place.options.checkpoint.as_path());
+    let rows = |root, commit| LakeReader::at_commit(settings, checkpoint, root, commit).map(|reader| reader.rows());
+    let counts: Vec<u64> = (0..=3).map(|commit| rows(Root::Lake, commit).unwrap()).collect();
+    assert_eq!(counts, [0, 90, 180, 270]);
+    assert_eq!(rows(Root::Quarantine, 2).unwrap(), 20);
+    let error = rows(Root::Lake, 4).unwrap_err();
+    assert_eq!((error.kind(), error.to_string().contains("the last one is 3")), (Kind::Config, true), "{error}");
+    let nowhere = LakeReader::at_commit(settings, &place.path("nowhere"), Root::Lake, 0).unwrap_err();
+    assert!(nowhere.to_string().contains("not been founded"), "{nowhere}");
+}
+
+#[test]
+fn a_range_of_days_may_be_open_on_either_side() {
+    let range = |first: Option<&str>, last: Option<&str>| DayRange { first: first.map(day), last: last.map(day) };
+    let kept = |range: DayRange| ["2025-11-17", "2025-11-18", "2025-11-19"].map(|name| range.contains(day(name)));
+    assert_eq!(kept(DayRange::default()), [true, true, true]);
+    assert_eq!(kept(range(Some("2025-11-18"), None)), [false, true, true]);
+    assert_eq!(kept(range(None, Some("2025-11-18"))), [true, true, false]);
+    assert_eq!(kept(DayRange::only(day("2025-11-18"))), [false, true, false]);
+}
+
+#[test]
 fn a_lake_that_does_not_exist_yet_is_empty_and_is_not_created() {
     let place = Place::new();
     let reader = LakeReader::open(&place.path("lake"), Some(&place.path("checkpoint"))).unwrap();
