@@ -78,6 +78,7 @@ lint: build ## formatting, clippy, ruff, mypy, and cargo deny if it is installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/python examples/*.py docs/generate.py
 	@if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; \
 	else echo 'cargo deny is not installed; its bans and licences are also checked by tests/python/test_packaging.py'; fi
 

@@ -222,13 +222,15 @@ def test_rows_go_from_the_table_to_the_lake(pipeline: Any) -> None:
         keys = foodstream.insert_test_orders(config, count=5)
         assert keys == [11, 12, 13, 14, 15]
         assert producer.run(once=True).rows == 5
-        assert producer.last_progress["numInputRows"] == 5 and producer.last_progress["durationMs"]["commit"] >= 0
+        last = producer.last_progress
+        assert last is not None and last["numInputRows"] == 5 and last["durationMs"]["commit"] >= 0
         assert len(producer.recent_progress) == 2
     with foodstream.Consumer(config) as consumer:
-        done = consumer.run(available_now=True)
-        assert (done.rows, done.accepted, done.rejected) == (15, 15, 0)
+        taken = consumer.run(available_now=True)
+        assert (taken.rows, taken.accepted, taken.rejected) == (15, 15, 0)
         assert sum(progress["sink"]["numOutputRows"] for progress in consumer.recent_progress) == 15
-        assert consumer.last_progress["batchId"] == done.commit
+        last = consumer.last_progress
+        assert last is not None and last["batchId"] == taken.commit
     report = foodstream.verify_pipeline(config)
     assert report, str(report)
     assert report.missing == [] and report.facts["lake_rows"] == 15

@@ -30,7 +30,7 @@ def test_progress_report_and_batch_show_themselves_as_tables(pipeline: Any) -> N
         f" VALUES ('{MARKUP}', 'R', '{'long ' * 40}', 5, 'PLACED')"
     )
     published = foodstream.Producer(pipeline.config).run(once=True)
-    assert "<td>rows</td><td>11</td>" in check(published) and published.cursor in check(published)
+    assert "<td>rows</td><td>11</td>" in check(published) and str(published.cursor) in check(published)
     with foodstream.Consumer(pipeline.config, available_now=True) as consumer:
         (batch,) = consumer
         page = check(batch)

@@ -89,14 +89,14 @@ WRONG: list[tuple[Call, str]] = [
     (consumer(timeout=[]), f"'timeout': expected {SECONDS}"),
     (consumer(on_progress=5), "on_progress must be callable"),
     (
-        lambda config: foodstream.Consumer(config).for_each_batch("f"),
+        lambda config: foodstream.Consumer(config).for_each_batch("f"),  # type: ignore[arg-type]
         "fn must be callable as fn(batch, batch_id), not str",
-    ),  # type: ignore[arg-type]
+    ),
     (lambda config: foodstream.Consumer(config).for_each_batch(awaited), "fn must not be async"),
     (
-        lambda config: foodstream.Consumer(config).for_each_batch(print, max_batches="1"),
+        lambda config: foodstream.Consumer(config).for_each_batch(print, max_batches="1"),  # type: ignore[arg-type]
         f"'max_batches': expected {WHOLE}",
-    ),  # type: ignore[arg-type]
+    ),
     (
         lambda config: foodstream.Consumer(config).for_each_batch(print, timeout=-1),
         "timeout is a number of seconds from 0",
@@ -136,9 +136,9 @@ WRONG: list[tuple[Call, str]] = [
     (lambda config: foodstream.peek(config, "topic", offset="first"), f"'offset': expected {WHOLE}"),  # type: ignore[arg-type]
     (lambda config: foodstream.peek(config, "topic", offset=-2), "offset is a whole number from 0 on"),
     (
-        lambda config: foodstream.peek(config, "topic", timestamp="now"),
+        lambda config: foodstream.peek(config, "topic", timestamp="now"),  # type: ignore[arg-type]
         "such as datetime.now(UTC), or seconds since 1970",
-    ),  # type: ignore[arg-type]
+    ),
     (lambda config: foodstream.peek(config, "topic", timestamp=-1.0), "seconds since 1970; not -1.0"),
     (lambda config: foodstream.peek(config, "topic", timestamp=datetime.datetime(2025, 1, 1)), "has none"),
     (lambda config: foodstream.peek(config, "topic", offset=1, timestamp=1.0), "offset or timestamp as the place"),
@@ -181,11 +181,12 @@ def test_awaited_calls_refuse_the_same(tmp_path: Path) -> None:
     async def run(**options: Any) -> object:
         return await foodstream.Consumer(settings(tmp_path)).arun(**options)
 
-    for options, words in [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"once": "no"}, FLAG),
         ({"timeout": -1}, "timeout is a number"),
         ({"max_batches": "x"}, WHOLE),
-    ]:
+    ]
+    for options, words in wrong:
         with pytest.raises((TypeError, ValueError), match=words):
             asyncio.run(run(**options))
 
