@@ -95,6 +95,12 @@ def each(brokers: str, topic: str) -> Iterator[Message]:
         consumer.close()
 
 
+def has_group(brokers: str, group: str) -> bool:
+    """Whether the cluster knows a group of this name, with members or with offsets."""
+    listed = AdminClient(_client(brokers)).list_consumer_groups(request_timeout=TIMEOUT_SEC).result()
+    return group in {known.group_id for known in listed.valid}
+
+
 def bounds(brokers: str, topic: str) -> dict[int, tuple[int, int]]:
     """First and end offset of each partition, open transactions counted in."""
     admin = AdminClient(_client(brokers))

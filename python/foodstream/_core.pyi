@@ -1,13 +1,47 @@
 """The Rust core, as Python sees it. Names meant for use are in ``foodstream``."""
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, final
 
+from typing_extensions import disjoint_base
+
+__all__ = [
+    "Batch",
+    "BrokerError",
+    "Config",
+    "ConfigError",
+    "Consumer",
+    "DataLossError",
+    "DataValidator",
+    "EventProducer",
+    "EventProgress",
+    "FencedError",
+    "FoodstreamError",
+    "LakeError",
+    "LakeProgress",
+    "Producer",
+    "Progress",
+    "QualityReport",
+    "Report",
+    "Rows",
+    "SchemaError",
+    "SourceError",
+    "StreamingJob",
+    "__version__",
+    "insert_test_orders",
+    "main",
+    "peek",
+    "quarantine",
+    "read",
+    "totals",
+    "verify_pipeline",
+]
+
 # A configuration file, its content as nested dicts, or a Config. A dict stands above the environment, a file below.
-ConfigLike: TypeAlias = str | PathLike[str] | Mapping[str, Any] | Config
+_ConfigLike: TypeAlias = str | PathLike[str] | Mapping[str, Any] | Config
 
 __version__: str
 
@@ -61,7 +95,7 @@ class Config:
 
     def __new__(
         cls,
-        config: ConfigLike,
+        config: _ConfigLike,
         *,
         preset: Literal["orders", "purchases"] | None = None,
         overrides: Mapping[str, Any] | None = None,
@@ -82,6 +116,7 @@ class Progress:
         """The last published position, ``timestamp|key`` as the state file holds it."""
     @property
     def seconds(self) -> float: ...
+    def _repr_html_(self) -> str: ...
 
 @final
 class LakeProgress:
@@ -106,6 +141,7 @@ class LakeProgress:
         """Partition to the next offset to read."""
     @property
     def seconds(self) -> float: ...
+    def _repr_html_(self) -> str: ...
 
 @final
 class Producer:
@@ -119,18 +155,39 @@ class Producer:
 
     def __new__(
         cls,
-        config: ConfigLike,
+        config: _ConfigLike,
         *,
         overrides: Mapping[str, Any] | None = None,
         start_from: str | None = None,
         adopt: bool = False,
         once_wait: float = 90.0,
     ) -> Self: ...
-    def run(self, *, once: bool = False, timeout: float | None = None, max_rows: int | None = None) -> Progress:
+    def run(
+        self,
+        *,
+        once: bool = False,
+        timeout: float | None = None,
+        max_rows: int | None = None,
+        on_progress: Callable[[dict[str, Any]], object] | None = None,
+    ) -> Progress:
         """Publish until stop() or Ctrl-C; with once, until what is there now is published.
 
-        ``timeout`` is in seconds. What was read is committed before it returns. After a Ctrl-C the object can be used
-        again. Raises ``SourceError``, ``BrokerError``, ``FencedError``, ``DataLossError``.
+        ``timeout`` is in seconds; ``max_rows`` ends the run with the page that reaches it. ``on_progress`` is called
+        in this thread with each transaction's ``last_progress``, once it is committed; its exception ends the run and
+        is raised. What was read is committed before it returns. After a Ctrl-C the object can be used again. Raises
+        ``SourceError``, ``BrokerError``, ``FencedError``, ``DataLossError``.
+        """
+    async def arun(
+        self,
+        *,
+        once: bool = False,
+        timeout: float | None = None,
+        max_rows: int | None = None,
+        on_progress: Callable[[dict[str, Any]], object] | None = None,
+    ) -> Progress:
+        """The same, to be awaited; cancelling it stops the run.
+
+        The run has a thread of its own. ``on_progress`` is called in the event loop and may be ``async``.
         """
     def poll(self) -> int:
         """Read and publish one page; return the number of rows published."""
@@ -149,6 +206,10 @@ class Producer:
         """The last hundred transactions."""
     def __enter__(self) -> Self: ...
     def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
     ) -> None: ...
 
@@ -194,7 +255,10 @@ class Batch:
         ``for_each_batch``, which commits by itself.
         """
     def __len__(self) -> int: ...
+    def _repr_html_(self) -> str:
+        """Counts, offsets and the first accepted rows."""
 
+@disjoint_base
 class Consumer:
     """Consumes a topic into the lake, or hands its micro-batches to Python.
 
@@ -209,7 +273,7 @@ class Consumer:
 
     def __new__(
         cls,
-        config: ConfigLike,
+        config: _ConfigLike,
         *,
         overrides: Mapping[str, Any] | None = None,
         available_now: bool = False,
@@ -222,11 +286,26 @@ class Consumer:
         once: bool = False,
         max_batches: int | None = None,
         timeout: float | None = None,
+        on_progress: Callable[[dict[str, Any]], object] | None = None,
     ) -> LakeProgress:
         """Consume into the lake until stop(), Ctrl-C or a limit.
 
-        ``once`` is another word for ``available_now``; ``timeout`` is in seconds. Raises ``BrokerError``,
-        ``LakeError``, ``SchemaError``, ``DataLossError``.
+        ``once`` is another word for ``available_now``; ``timeout`` is in seconds. ``on_progress`` is called in this
+        thread with each commit's ``last_progress``; its exception ends the run and is raised, the commit stays.
+        Raises ``BrokerError``, ``LakeError``, ``SchemaError``, ``DataLossError``.
+        """
+    async def arun(
+        self,
+        *,
+        available_now: bool = False,
+        once: bool = False,
+        max_batches: int | None = None,
+        timeout: float | None = None,
+        on_progress: Callable[[dict[str, Any]], object] | None = None,
+    ) -> LakeProgress:
+        """The same, to be awaited; cancelling it stops the run.
+
+        The run has a thread of its own. ``on_progress`` is called in the event loop and may be ``async``.
         """
     def for_each_batch(
         self,
@@ -272,8 +351,13 @@ class Consumer:
         """The last hundred commits."""
     def __iter__(self) -> Self: ...
     def __next__(self) -> Batch: ...
+    def __aiter__(self) -> AsyncIterator[Batch]: ...
     def __enter__(self) -> Self: ...
     def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
     ) -> None: ...
 
@@ -295,22 +379,73 @@ class Report:
     def __bool__(self) -> bool: ...
     def _repr_html_(self) -> str: ...
 
-def verify_pipeline(config: ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Report:
+def verify_pipeline(config: _ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Report:
     """Compare table, topic, lake and state by key and content; changes nothing.
 
     Where the configuration has no ``postgres``, the topic's messages are compared with lake and quarantine by count.
     """
 
 def read(
-    source: ConfigLike, *, date: str | datetime.date | None = None, overrides: Mapping[str, Any] | None = None
+    source: _ConfigLike,
+    *,
+    columns: Iterable[str] | None = None,
+    date: str | datetime.date | None = None,
+    dates: tuple[str | datetime.date | None, str | datetime.date | None] | None = None,
+    snapshot: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Rows:
     """Return the committed rows of a lake, named by its configuration or its folder.
 
-    ``date`` is one partition. With a configuration the commit log says what is committed; a folder is listed.
+    ``columns`` are read and no others, in this order; ``date`` (date32) is the partition, and the last column where
+    all are read. ``date`` is one partition, ``dates`` the first and the last of several, both inside, None for no
+    limit: files of other days are not opened. ``snapshot`` is the number of a commit, ``LakeProgress.commit`` or
+    ``batchId``: the lake as it was then, for as long as its files are there. With a configuration the commit log says
+    what is committed, at the moment of the call; a folder is listed.
+
+    Raises ``ConfigError`` for a day or a commit that is none, ``SchemaError`` for a column that is not there,
+    ``LakeError`` for a damaged log or file.
+    """
+
+def quarantine(
+    config: _ConfigLike,
+    *,
+    columns: Iterable[str] | None = None,
+    date: str | datetime.date | None = None,
+    dates: tuple[str | datetime.date | None, str | datetime.date | None] | None = None,
+    snapshot: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Rows:
+    """Return the rejected messages of a lake, with their bytes, position and reasons.
+
+    Columns: ``raw_key``, ``raw_value`` (binary), ``topic``, ``partition``, ``offset``, ``timestamp`` (milliseconds,
+    UTC), ``reasons`` such as ``not_positive:amount,empty:item``, then the lake's columns, null where they did not
+    parse, and ``date``, the day they were consumed. Arguments and errors are as those of ``read``.
+    """
+
+def peek(
+    config: _ConfigLike,
+    what: Literal["topic", "table"],
+    *,
+    n: int = 20,
+    topic: str | None = None,
+    partition: int | None = None,
+    offset: int | None = None,
+    timestamp: datetime.datetime | float | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Rows:
+    """Return the newest messages of the topic, or the newest rows of the table, without moving anything.
+
+    ``"topic"``: up to ``n`` committed messages, the newest last, in the columns of ``quarantine`` without ``date``;
+    ``reasons`` is null where the consumer would accept the message. ``topic`` names another one than the configured.
+    With ``offset``, or ``timestamp``, a datetime with a zone or seconds since 1970, they are the first ``n`` from there
+    on. No group is joined and no offset is committed. ``"table"``: up to ``n`` rows, the newest first, in the columns
+    that their messages have.
+
+    Raises ``BrokerError``, ``SourceError`` and ``ConfigError``.
     """
 
 def totals(
-    config: ConfigLike,
+    config: _ConfigLike,
     *,
     by: list[str] | None = None,
     running: bool = False,
@@ -327,7 +462,7 @@ def totals(
     """
 
 def insert_test_orders(
-    config: ConfigLike, *, count: int = 5, overrides: Mapping[str, Any] | None = None
+    config: _ConfigLike, *, count: int = 5, overrides: Mapping[str, Any] | None = None
 ) -> list[int | str]:
     """Insert generated orders into the table and return their keys."""
 
@@ -341,7 +476,7 @@ class StreamingJob(Consumer):
 
     def __new__(
         cls,
-        config: ConfigLike,
+        config: _ConfigLike,
         *,
         overrides: Mapping[str, Any] | None = None,
         available_now: bool = False,
@@ -354,13 +489,29 @@ class StreamingJob(Consumer):
         once: bool = False,
         max_batches: int | None = None,
         timeout: float | None = None,
+        on_progress: Callable[[dict[str, Any]], object] | None = None,
         output: Literal["table", "json", "none"] = "table",
     ) -> LakeProgress:
         """Consume into the lake and print each batch, until stop(), Ctrl-C or a limit.
 
         ``output`` is ``table``, the blocks that ``foodstream purchases run`` prints, ``json``, an object a line with
         amounts as text, or ``none``. Printed is what is committed, with Python's ``print`` in this thread. ``timeout``
-        is in seconds. Raises as ``Consumer.run`` does.
+        is in seconds. ``on_progress`` and errors are as in ``Consumer.run``.
+        """
+    async def arun(
+        self,
+        *,
+        available_now: bool = False,
+        once: bool = False,
+        max_batches: int | None = None,
+        timeout: float | None = None,
+        on_progress: Callable[[dict[str, Any]], object] | None = None,
+        output: Literal["table", "json", "none"] = "table",
+    ) -> LakeProgress:
+        """The same, to be awaited; cancelling it stops the run.
+
+        The run has a thread of its own, which prints. ``on_progress`` is called in the event loop and may be
+        ``async``.
         """
     def totals(self, *, by: list[str] | None = None, running: bool = False) -> Rows:
         """Return the totals so far by day and group.
@@ -382,7 +533,7 @@ class EventProducer:
             producer.run(max_events=1_000, rate=100)
     """
 
-    def __new__(cls, config: ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Self: ...
+    def __new__(cls, config: _ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Self: ...
     def generate(self) -> dict[str, Any]:
         """Make the next event and return it; nothing is sent.
 
@@ -408,6 +559,10 @@ class EventProducer:
         configured. Returns when everything sent is delivered or counted as a delivery error. Raises ``BrokerError``,
         with the number of events that may be lost, where the broker is away.
         """
+    async def arun(
+        self, *, max_events: int | None = None, rate: float | None = None, timeout: float | None = None
+    ) -> EventProgress:
+        """The same, to be awaited; cancelling it stops the run."""
     def stop(self) -> None:
         """End the run in another thread; what it sent is delivered first. Nothing if there is none."""
     def close(self) -> None:
@@ -420,6 +575,10 @@ class EventProducer:
         """What it is doing: ``message`` is idle, running, stopping or closed."""
     def __enter__(self) -> Self: ...
     def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
     ) -> None: ...
 
@@ -441,6 +600,7 @@ class EventProgress:
         """Events that did not reach the topic."""
     @property
     def seconds(self) -> float: ...
+    def _repr_html_(self) -> str: ...
 
 @final
 class DataValidator:
@@ -451,7 +611,7 @@ class DataValidator:
     and rules from there. Raises ``ConfigError``, also for a rule that its column cannot carry.
     """
 
-    def __new__(cls, config: ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Self: ...
+    def __new__(cls, config: _ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Self: ...
     def validate(self, messages: Iterable[Mapping[str, Any] | str | bytes | bytearray | None]) -> QualityReport:
         """Judge dicts, JSON texts or bytes, as the consumer would judge them as messages.
 

@@ -37,15 +37,15 @@ class BatchLedger(Generic[CursorT]):
     The id goes into ``table`` in the same transaction as the rows it stands for, so both are there or neither is. A
     batch that comes again, after a kill between that transaction and the lake's commit, is then passed over::
 
-        ledger = foodstream.BatchLedger(psycopg.connect(target), pipeline="daily sums")
+        ledger = foodstream.BatchLedger(psycopg.connect("dbname=reports"), pipeline="sums")
         ledger.create()
 
         def apply(batch, batch_id):
             with ledger.once(batch_id) as cursor:
                 if cursor is not None:
-                    cursor.execute("UPDATE …")
+                    cursor.execute("INSERT INTO arrived VALUES (now(), %s)", [len(batch)])
 
-        consumer.for_each_batch(apply)
+        consumer.for_each_batch(apply, available_now=True)
 
     ``connection`` is a DB-API connection that does not commit by itself, or a function that opens one; those it opened
     are closed after each batch. ``table`` may name its schema, ``etl.foodstream_batches``. Pipelines that share a table
@@ -60,6 +60,11 @@ class BatchLedger(Generic[CursorT]):
         table: str = "foodstream_batches",
         pipeline: str = "default",
     ) -> None:
+        if not callable(connection) and not hasattr(connection, "cursor"):
+            kind = type(connection).__name__
+            raise TypeError(
+                f"connection is a DB-API connection, such as psycopg's, or a function that opens one, not {kind}"
+            )
         parts = table.split(".")
         if len(parts) > 2 or not all(_NAME.fullmatch(part) for part in parts):
             raise ValueError(f"table must be a plain name, or schema.name, of letters, digits and _, not {table!r}")
@@ -92,6 +97,8 @@ class BatchLedger(Generic[CursorT]):
         Waits while another worker is applying the same batch. The caller commits the id together with the rows; a
         cursor whose connection commits by itself makes this worthless.
         """
+        if not isinstance(batch_id, str):
+            raise TypeError(f"batch_id is the text that for_each_batch hands over, not {type(batch_id).__name__}")
         _execute(
             cursor,
             f"INSERT INTO {self._table} (pipeline, batch_id) VALUES (%s, %s) ON CONFLICT DO NOTHING RETURNING true",

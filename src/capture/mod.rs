@@ -6,6 +6,7 @@
 mod history;
 pub mod horizon;
 pub mod memory;
+mod newest;
 mod plan;
 mod poll;
 mod preflight;
@@ -14,6 +15,7 @@ mod zone;
 use std::future::Future;
 
 pub use horizon::{Holder, Who};
+pub use newest::newest_rows;
 pub use plan::schema_of_table;
 pub use poll::{APPLICATION_NAME, PollOptions, PollSource};
 pub use preflight::{Preflight, PreflightColumn};

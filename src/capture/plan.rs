@@ -110,6 +110,14 @@ impl Plan {
         )
     }
 
+    /// The query of the newest rows, those without a timestamp last.
+    pub fn newest_statement(&self, limit: u64) -> String {
+        let timestamp = format!("source.{}", quote_identifier(&self.timestamp_column));
+        let key = format!("source.{}", quote_identifier(&self.key.name));
+        let (select, table) = (&self.select, &self.table);
+        format!("SELECT {select} FROM {table} AS source ORDER BY {timestamp} DESC NULLS LAST, {key} DESC LIMIT {limit}")
+    }
+
     /// The position of a row: the column's own values.
     #[inline]
     pub fn position_of(&self, row: &Row<'_>) -> Result<(Cursor, Key)> {

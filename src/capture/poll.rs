@@ -60,7 +60,7 @@ impl PollOptions {
         self.cdc.timezone
     }
 
-    fn wanted(&self) -> Wanted {
+    pub(super) fn wanted(&self) -> Wanted {
         Wanted {
             timestamp_column: self.cdc.timestamp_column.clone(),
             key_column: self.cdc.key_column.clone(),

@@ -11,7 +11,7 @@ use super::session::Session;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Compression, Settings};
 use crate::error::{Error, Result};
-use crate::lake::read::{LakeReader, ReadOptions, Root};
+use crate::lake::read::{DayRange, LakeReader, ReadOptions, Root};
 use crate::lake::rebuild_log;
 use crate::pipeline::compose;
 use crate::tools::{self, TotalsOptions, TotalsTable, create_parquet_sample};
@@ -51,7 +51,8 @@ pub fn read(args: &Read, session: &mut Session) -> Result<i32> {
 }
 
 fn sample(reader: &LakeReader, args: &Read, limit: usize, out: &mut Out) -> Result<()> {
-    let options = ReadOptions { date: args.date, date_column: true, ..ReadOptions::default() };
+    let days = args.date.map(DayRange::only).unwrap_or_default();
+    let options = ReadOptions { days, date_column: true, ..ReadOptions::default() };
     let mut left = limit;
     let mut rows = RowWriter::new(args.format);
     for batch in reader.batches(options) {

@@ -155,7 +155,7 @@ pub fn peek(command: &Peek, session: &mut Session) -> Result<i32> {
     match command {
         Peek::Topic { topic, partition, offset, shown, common } => {
             let settings = session.begin(common)?;
-            let from = PeekFrom { partition: *partition, offset: *offset };
+            let from = PeekFrom { partition: *partition, offset: *offset, timestamp_ms: None };
             let messages = tools::peek_topic(&settings, topic.as_deref(), shown.limit, from)?;
             messages.iter().for_each(|message| session.out.line(line(message)));
             let messages: Vec<Value> = messages.iter().map(describe_message).collect();

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::vec_deque::VecDeque;
+use std::fmt::Display;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,19 +38,66 @@ pub enum Root {
     Quarantine,
 }
 
+impl Root {
+    fn path(self, settings: &config::Lake) -> &Path {
+        match self {
+            Root::Lake => &settings.path,
+            Root::Quarantine => &settings.quarantine_path,
+        }
+    }
+}
+
+/// Days from the first to the last, both inside; `None` leaves a side open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DayRange {
+    pub first: Option<NaiveDate>,
+    pub last: Option<NaiveDate>,
+}
+
+impl DayRange {
+    pub fn only(day: NaiveDate) -> Self {
+        DayRange { first: Some(day), last: Some(day) }
+    }
+
+    pub fn contains(&self, day: NaiveDate) -> bool {
+        self.first.is_none_or(|first| first <= day) && self.last.is_none_or(|last| day <= last)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct ReadOptions {
     /// `None`: all. The batches have the columns in this order.
     pub columns: Option<Vec<String>>,
-    pub date: Option<NaiveDate>,
-    /// Appends `date` (Date32) from the path as the last column.
+    pub days: DayRange,
+    /// Adds `date` (Date32) from the path: where `columns` names it, and as the last column where all are read.
     pub date_column: bool,
     pub batch_rows: usize,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        ReadOptions { columns: None, date: None, date_column: false, batch_rows: DEFAULT_BATCH_ROWS }
+        let batch_rows = DEFAULT_BATCH_ROWS;
+        ReadOptions { columns: None, days: DayRange::default(), date_column: false, batch_rows }
+    }
+}
+
+impl ReadOptions {
+    /// Where the column of the path stands among the others; `None` where it is not read.
+    fn date_place(&self) -> Option<usize> {
+        match &self.columns {
+            _ if !self.date_column => None,
+            None => Some(usize::MAX),
+            Some(names) => names.iter().position(|name| name == DATE_COLUMN),
+        }
+    }
+
+    /// What `batches` yields of a lake with these columns.
+    ///
+    /// # Errors
+    /// `Schema` for a column that the lake has not.
+    pub fn schema_of(&self, columns: &SchemaRef) -> Result<SchemaRef> {
+        let (_, projected) = project(columns, self, "the lake")?;
+        Ok(with_date(&projected, self))
     }
 }
 
@@ -104,11 +152,27 @@ impl LakeReader {
 
     /// One root of a configured lake.
     pub fn with_settings(settings: &config::Lake, checkpoint: Option<&Path>, root: Root) -> Result<LakeReader> {
-        let path = match root {
-            Root::Lake => &settings.path,
-            Root::Quarantine => &settings.quarantine_path,
+        Self::new(root.path(settings), &settings.staging_path, checkpoint, root)
+    }
+
+    /// The same as it was after a commit.
+    ///
+    /// # Errors
+    /// `Config` for a commit that is not there, `Lake` where the log cannot name all files.
+    pub fn at_commit(settings: &config::Lake, checkpoint: &Path, root: Root, commit: u64) -> Result<LakeReader> {
+        let log = Log::find(checkpoint)?.filter(|log| log.numbers().is_ok_and(|numbers| !numbers.is_empty()));
+        let Some(log) = log else {
+            return Err(Error::config(format!("there is no commit {commit}: the lake has not been founded yet")));
         };
-        Self::new(path, &settings.staging_path, checkpoint, root)
+        let last = log.numbers()?.last().copied().unwrap_or_default();
+        if commit > last {
+            return Err(Error::config(format!("there is no commit {commit}: the last one is {last}")));
+        }
+        let files = files_of_log(&log, root, commit)?.ok_or_else(|| {
+            Error::new(Kind::Lake, "the commit log has lost its oldest records: only the lake as it is now can be read")
+        })?;
+        let (root, staging) = (root.path(settings).to_owned(), settings.staging_path.clone());
+        Ok(LakeReader { root, staging, files })
     }
 
     /// The rows that one commit accepted.
@@ -119,7 +183,7 @@ impl LakeReader {
 
     fn new(path: &Path, staging: &Path, checkpoint: Option<&Path>, root: Root) -> Result<LakeReader> {
         let by_log = match checkpoint.map(Log::find).transpose()?.flatten() {
-            Some(log) => files_of_log(&log, root)?,
+            Some(log) => files_of_log(&log, root, u64::MAX)?,
             None => None,
         };
         let files = match by_log {
@@ -160,13 +224,13 @@ impl LakeReader {
         let Some(first) = self.files.first() else { return Ok(None) };
         let (file, path) = self.open_file(first)?;
         let builder = parquet::reader(file, &path)?;
-        let (_, projected) = project(builder.schema(), options, &path)?;
+        let (_, projected) = project(builder.schema(), options, path.display())?;
         Ok(Some(with_date(&projected, options)))
     }
 
     /// The committed rows, file by file in the order of `files`. The first error ends it.
     pub fn batches(&self, options: ReadOptions) -> Batches {
-        let wanted = |file: &&LakeFile| options.date.is_none_or(|date| file.date == date);
+        let wanted = |file: &&LakeFile| options.days.contains(file.date);
         let files = self.files.iter().filter(wanted).cloned().collect();
         Batches { reader: self.clone(), options, files, current: None, schema: None }
     }
@@ -222,8 +286,8 @@ pub(crate) fn open_committed(root: &Path, staging: &Path, writer: &str, name: &s
     at_final()
 }
 
-/// `None`: the log is empty, or its oldest records are gone, so it cannot name all files.
-fn files_of_log(log: &Log, root: Root) -> Result<Option<Vec<LakeFile>>> {
+/// Up to and with commit `last`. `None`: the log is empty, or its oldest records are gone, so it cannot name all files.
+fn files_of_log(log: &Log, root: Root, last: u64) -> Result<Option<Vec<LakeFile>>> {
     let numbers = log.numbers()?;
     if numbers.first() != Some(&0) {
         return Ok(None);
@@ -234,6 +298,7 @@ fn files_of_log(log: &Log, root: Root) -> Result<Option<Vec<LakeFile>>> {
             Root::Lake => &record.files,
             Root::Quarantine => &record.quarantine,
         };
+        let entries = if record.number <= last { entries.as_slice() } else { &[] };
         entries.iter().try_for_each(|entry| {
             files.push(LakeFile::of(record, entry)?);
             Ok(())
@@ -288,7 +353,7 @@ impl Batches {
         let Some(file) = self.files.pop_front() else { return Ok(false) };
         let (opened, path) = self.reader.open_file(&file)?;
         let builder = parquet::reader(opened, &path)?;
-        let (indices, projected) = project(builder.schema(), &self.options, &path)?;
+        let (indices, projected) = project(builder.schema(), &self.options, path.display())?;
         let schema = with_date(&projected, &self.options);
         match &self.schema {
             None => self.schema = Some(schema),
@@ -316,7 +381,7 @@ impl Batches {
                     Some(batch) => {
                         let batch = batch.map_err(|e| unreadable(&current.path, e))?;
                         let schema = self.schema.clone().expect("set when the file was opened");
-                        return arrange(&batch, current, schema, self.options.date_column).map(Some);
+                        return arrange(&batch, current, schema, self.options.date_place()).map(Some);
                     }
                     None => self.current = None,
                 }
@@ -346,18 +411,19 @@ fn unreadable(path: &Path, cause: impl std::error::Error + Send + Sync + 'static
 }
 
 /// Indices of the wanted columns and their schema, in the order asked for.
-fn project(schema: &SchemaRef, options: &ReadOptions, path: &Path) -> Result<(Vec<usize>, Schema)> {
+fn project(schema: &SchemaRef, options: &ReadOptions, of: impl Display) -> Result<(Vec<usize>, Schema)> {
     let indices: Vec<usize> = match &options.columns {
         None => (0..schema.fields().len()).collect(),
         Some(names) => {
             let find = |name: &String| {
                 schema.index_of(name).map_err(|_| {
                     let known: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-                    let (path, known) = (path.display(), known.join(", "));
-                    Error::new(Kind::Schema, format!("{path} has no column `{name}`; it has {known}"))
+                    let known = known.join(", ");
+                    Error::new(Kind::Schema, format!("{of} has no column `{name}`; it has {known}"))
                 })
             };
-            names.iter().map(find).collect::<Result<_>>()?
+            let of_path = |name: &&String| options.date_column && *name == DATE_COLUMN;
+            names.iter().filter(|name| !of_path(name)).map(find).collect::<Result<_>>()?
         }
     };
     let projected = schema.project(&indices).map_err(|e| Error::bug("projection out of range").because(e))?;
@@ -365,19 +431,18 @@ fn project(schema: &SchemaRef, options: &ReadOptions, path: &Path) -> Result<(Ve
 }
 
 fn with_date(schema: &Schema, options: &ReadOptions) -> SchemaRef {
-    if !options.date_column {
-        return Arc::new(schema.clone());
-    }
-    let date = Arc::new(Field::new(DATE_COLUMN, DataType::Date32, false));
-    Arc::new(Schema::new(schema.fields().iter().cloned().chain([date]).collect::<Vec<_>>()))
+    let Some(place) = options.date_place() else { return Arc::new(schema.clone()) };
+    let mut fields = schema.fields().to_vec();
+    fields.insert(place.min(fields.len()), Arc::new(Field::new(DATE_COLUMN, DataType::Date32, false)));
+    Arc::new(Schema::new(fields))
 }
 
-fn arrange(batch: &RecordBatch, current: &Current, schema: SchemaRef, date_column: bool) -> Result<RecordBatch> {
+fn arrange(batch: &RecordBatch, current: &Current, schema: SchemaRef, date: Option<usize>) -> Result<RecordBatch> {
     let mut columns: Vec<ArrayRef> = current.order.iter().map(|&place| batch.column(place).clone()).collect();
-    if date_column {
+    if let Some(place) = date {
         let days = (current.date - NaiveDate::default()).num_days();
         let days = i32::try_from(days).expect("a four-digit year is in range");
-        columns.push(Arc::new(Date32Array::from_value(days, batch.num_rows())));
+        columns.insert(place.min(columns.len()), Arc::new(Date32Array::from_value(days, batch.num_rows())));
     }
     let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(schema, columns, &rows)

@@ -84,28 +84,70 @@ impl BatchReport {
     }
 }
 
+/// Is shown each report once it has been kept.
+pub type Watcher = Arc<dyn Fn(&Value) + Send + Sync>;
+
 /// Shared between a loop and whoever watches it.
-#[derive(Clone, Debug, Default)]
-pub struct Reports(Arc<Mutex<VecDeque<Value>>>);
+#[derive(Clone, Default)]
+pub struct Reports(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    reports: VecDeque<Value>,
+    watcher: Option<Watcher>,
+}
 
 impl Reports {
     pub fn push(&self, report: Value) {
-        let mut kept = self.lock();
-        if kept.len() == KEPT_REPORTS {
-            kept.pop_front();
+        let watcher = {
+            let mut kept = self.lock();
+            if kept.reports.len() == KEPT_REPORTS {
+                kept.reports.pop_front();
+            }
+            kept.reports.push_back(report.clone());
+            kept.watcher.clone()
+        };
+        // Without the lock: a watcher may wait for somebody who asks for the last report meanwhile.
+        if let Some(watcher) = watcher {
+            watcher(&report);
         }
-        kept.push_back(report);
+    }
+
+    /// Shows every report from now on to `watcher`, in the loop's thread, which waits for it; `None` ends that.
+    pub fn watch(&self, watcher: Option<Watcher>) {
+        self.lock().watcher = watcher;
     }
 
     pub fn last(&self) -> Option<Value> {
-        self.lock().back().cloned()
+        self.lock().reports.back().cloned()
     }
 
     pub fn recent(&self) -> Vec<Value> {
-        self.lock().iter().cloned().collect()
+        self.lock().reports.iter().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Value>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().expect("no holder of this lock panics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watcher_sees_each_report_and_may_ask_for_the_last_meanwhile() {
+        let reports = Reports::default();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (asked, noted) = (reports.clone(), seen.clone());
+        reports.watch(Some(Arc::new(move |report| {
+            assert_eq!(asked.last().as_ref(), Some(report));
+            noted.lock().unwrap().push(report["batchId"].as_u64());
+        })));
+        reports.push(json!({ "batchId": 1 }));
+        reports.push(json!({ "batchId": 2 }));
+        reports.watch(None);
+        reports.push(json!({ "batchId": 3 }));
+        assert_eq!((seen.lock().unwrap().clone(), reports.recent().len()), (vec![Some(1), Some(2)], 3));
     }
 }

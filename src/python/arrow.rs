@@ -15,7 +15,7 @@ use pyo3_arrow::ffi::{ArrayIterator, to_array_pycapsules, to_schema_pycapsule, t
 
 use super::wait;
 use crate::error::{Error, Result};
-use crate::pipeline::{Stop, session};
+use crate::pipeline::session;
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
 
@@ -87,7 +87,7 @@ impl Rows {
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let (open, schema) = (self.open.clone(), self.schema.clone());
-        let whole = wait::for_result(py, &Stop::new(), move || {
+        let whole = wait::for_look(py, move || {
             let batches = open().collect::<Result<Vec<_>>>()?;
             concat_batches(&schema, &batches).map_err(|error| Error::bug("batches of two schemas").because(error))
         })?;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::datatypes::SchemaRef;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
 
 use super::arrow::Rows;
 use super::handle::{Handle, Steps};
-use super::progress::LakeProgress;
-use super::wait::Tell;
-use super::{convert, errors};
+use super::progress::{self, LakeProgress};
+use super::wait::{Tell, Told};
+use super::{awaiting, convert, errors, given, html};
 use crate::broker::kafka::{KafkaCluster, KafkaGroupConsumer};
 use crate::cli::purchases::Show;
 use crate::config::Settings;
@@ -70,7 +70,7 @@ impl Iteration {
 
 impl Consumer {
     pub fn over(name: &'static str, settings: Arc<Settings>, available_now: bool, once_wait: f64) -> PyResult<Self> {
-        let once_wait = convert::seconds("once_wait", once_wait)?;
+        let once_wait = given::seconds("once_wait", once_wait)?;
         let handle = Arc::new(Handle::new(name, settings));
         let run = Arc::new(ConsumerRun { once_wait, run_id: handle.run_id.clone() });
         Ok(Consumer { handle, run, available_now, iteration: Arc::default() })
@@ -84,28 +84,40 @@ impl Consumer {
         &self,
         available_now: bool,
         once: bool,
-        max_batches: Option<u64>,
+        max_batches: Option<i64>,
         timeout: Option<f64>,
     ) -> PyResult<Bounds> {
-        let timeout = timeout.map(|value| convert::seconds("timeout", value)).transpose()?;
+        let max_batches = max_batches.map(|most| given::at_least(0, "max_batches", most)).transpose()?;
+        let timeout = timeout.map(|value| given::seconds("timeout", value)).transpose()?;
         let timeout = timeout.or(self.settings().consumer.await_termination_timeout);
         Ok(Bounds { available_now: available_now || once || self.available_now, max_batches, timeout })
     }
 
-    /// Straight to the lake, with a text for each commit where `show` makes one; `told` gets it in this thread.
+    /// Straight to the lake. Of each commit, in this thread: a text to `print` where `show` makes one, and a report to
+    /// `on_progress`.
     pub fn ingest(
         &self,
         py: Python<'_>,
         bounds: Bounds,
         show: Option<Show>,
-        told: impl FnMut(&str) -> PyResult<()>,
+        print: impl Fn(&str) -> PyResult<()>,
+        on_progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<LakeProgress> {
+        progress::refuse_unfit(on_progress)?;
+        let watched = on_progress.is_some();
         let work = move |session: &mut Session, tell: Tell| {
             session.restart()?;
-            session.ingest.observe(show.map(|show| show.begin(tell)));
+            let texts = tell.clone();
+            session.ingest.observe(show.map(|show| show.begin(move |text| texts(Told::Text(text)))));
+            session.ingest.reports().watch(watched.then(|| progress::watcher(tell)));
             let done = session.ingest.run(bounds);
+            session.ingest.reports().watch(None);
             session.ingest.observe(None);
             done
+        };
+        let told = |told| match told {
+            Told::Text(text) => print(&text),
+            report => progress::tell(py, on_progress, report),
         };
         let open = self.opener(bounds.is_bounded());
         let done = self.handle.telling_call(py, open, work, told)?;
@@ -161,19 +173,6 @@ impl Consumer {
     }
 }
 
-/// What cannot work for a batch is refused before the first.
-fn refuse_unfit(function: &Bound<'_, PyAny>) -> PyResult<()> {
-    if !function.is_callable() {
-        let kind = function.get_type().name()?.to_string();
-        return Err(PyTypeError::new_err(format!("fn must be callable as fn(batch, batch_id), not {kind}")));
-    }
-    let inspect = function.py().import("inspect")?;
-    if inspect.call_method1("iscoroutinefunction", (function,))?.is_truthy()? {
-        return Err(PyTypeError::new_err("fn must not be async: its batch is committed when it returns"));
-    }
-    Ok(())
-}
-
 #[pymethods]
 impl Consumer {
     #[new]
@@ -181,24 +180,44 @@ impl Consumer {
     fn new(
         config: &Bound<'_, PyAny>,
         overrides: Option<&Bound<'_, PyAny>>,
-        available_now: bool,
-        once_wait: f64,
+        #[pyo3(from_py_with = given::flag)] available_now: bool,
+        #[pyo3(from_py_with = given::time)] once_wait: f64,
     ) -> PyResult<Self> {
         Consumer::over("Consumer", convert::settings(config, overrides)?, available_now, once_wait)
     }
 
     /// Consume into the lake until stop(), Ctrl-C or a limit.
-    #[pyo3(signature = (*, available_now=false, once=false, max_batches=None, timeout=None))]
+    #[pyo3(signature = (*, available_now=false, once=false, max_batches=None, timeout=None, on_progress=None))]
     fn run(
         &self,
         py: Python<'_>,
-        available_now: bool,
-        once: bool,
-        max_batches: Option<u64>,
-        timeout: Option<f64>,
+        #[pyo3(from_py_with = given::flag)] available_now: bool,
+        #[pyo3(from_py_with = given::flag)] once: bool,
+        #[pyo3(from_py_with = given::whole)] max_batches: Option<i64>,
+        #[pyo3(from_py_with = given::time_or_none)] timeout: Option<f64>,
+        on_progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<LakeProgress> {
         let bounds = self.bounds(available_now, once, max_batches, timeout)?;
-        self.ingest(py, bounds, None, |_| Ok(()))
+        self.ingest(py, bounds, None, |_| Ok(()), on_progress)
+    }
+
+    /// The same, to be awaited; cancelling it stops the run.
+    #[pyo3(signature = (*, available_now=false, once=false, max_batches=None, timeout=None, on_progress=None))]
+    fn arun<'py>(
+        this: &Bound<'py, Self>,
+        #[pyo3(from_py_with = given::flag)] available_now: bool,
+        #[pyo3(from_py_with = given::flag)] once: bool,
+        max_batches: Option<Bound<'py, PyAny>>,
+        timeout: Option<Bound<'py, PyAny>>,
+        on_progress: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let options = PyDict::new(this.py());
+        options.set_item("available_now", available_now)?;
+        options.set_item("once", once)?;
+        options.set_item("max_batches", max_batches)?;
+        options.set_item("timeout", timeout)?;
+        options.set_item("on_progress", on_progress)?;
+        awaiting::run(this, "run", options)
     }
 
     /// Call fn(batch, batch_id) for each micro-batch, then commit it to the lake.
@@ -207,12 +226,12 @@ impl Consumer {
         &self,
         py: Python<'_>,
         r#fn: &Bound<'_, PyAny>,
-        available_now: bool,
-        once: bool,
-        max_batches: Option<u64>,
-        timeout: Option<f64>,
+        #[pyo3(from_py_with = given::flag)] available_now: bool,
+        #[pyo3(from_py_with = given::flag)] once: bool,
+        #[pyo3(from_py_with = given::whole)] max_batches: Option<i64>,
+        #[pyo3(from_py_with = given::time_or_none)] timeout: Option<f64>,
     ) -> PyResult<LakeProgress> {
-        refuse_unfit(r#fn)?;
+        given::callable("fn", "fn(batch, batch_id)", r#fn)?;
         let bounds = self.bounds(available_now, once, max_batches, timeout)?;
         let steps = self.handle.steps(py)?;
         let done = self.each(py, &steps, r#fn, bounds);
@@ -226,6 +245,10 @@ impl Consumer {
         let done = consumer.handle.call(py, consumer.opener(consumer.available_now), Session::restart)?;
         errors::or_stopped(py, done, ())?;
         Ok(this)
+    }
+
+    fn __aiter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        awaiting::batches(this)
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Batch>> {
@@ -280,6 +303,15 @@ impl Consumer {
         self.handle.recent_progress(py)
     }
 
+    fn __aenter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        awaiting::entered(this)
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __aexit__<'py>(this: &Bound<'py, Self>, _exception: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+        awaiting::run(this, "close", PyDict::new(this.py()))
+    }
+
     fn __enter__(this: Py<Self>) -> Py<Self> {
         this
     }
@@ -293,6 +325,9 @@ impl Consumer {
         self.handle.repr()
     }
 }
+
+/// Rows of a batch that a notebook shows.
+const SHOWN_ROWS: usize = 5;
 
 /// A micro-batch: decoded and validated, not yet in the lake.
 #[pyclass(frozen, module = "foodstream")]
@@ -358,5 +393,18 @@ impl Batch {
     fn __repr__(&self) -> String {
         let Counts { accepted, rejected, .. } = self.handed.batch.counts;
         format!("Batch(id={}, accepted={accepted}, rejected={rejected})", self.handed.id)
+    }
+
+    /// Counts, offsets and the first accepted rows.
+    fn _repr_html_(&self) -> PyResult<String> {
+        let Counts { accepted, rejected, .. } = self.handed.batch.counts;
+        let offsets = self.offsets().into_iter().map(|(partition, (from, to))| format!("{partition}: {from} to {to}"));
+        let offsets = offsets.collect::<Vec<_>>().join(", ");
+        let facts: [(&str, &dyn std::fmt::Display); 3] =
+            [("accepted", &accepted), ("rejected", &rejected), ("offsets", &offsets)];
+        let facts = html::facts(&format!("batch {}", self.handed.id), &facts);
+        let first = self.handed.batch.accepted.first().map(|dated| html::rows(&dated.rows, SHOWN_ROWS)).transpose();
+        let first = first.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(facts + &first.unwrap_or_default())
     }
 }

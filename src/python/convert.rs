@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMapping, PyString};
 use serde_json::Value;
@@ -82,11 +80,11 @@ fn loaded(
     let mut layers = Overrides::from_process(&directory).map_err(raise)?;
     layers.preset = preferred.preset;
     layers.made_for = preferred.made_for;
-    layers.tree = overrides.map(tree).transpose()?;
+    layers.tree = overrides.map(|given| tree(given, OVERRIDES)).transpose()?;
     let loaded = match config.extract::<PathBuf>() {
         Ok(path) => Settings::load(&path, &layers),
         // What a program writes out is meant: it stands above the environment, as overrides do.
-        Err(_) => Settings::in_memory(&layers.over(tree(config)?)),
+        Err(_) => Settings::in_memory(&layers.over(tree(config, CONFIG)?)),
     };
     let settings = loaded.map_err(raise)?;
     logging::refresh();
@@ -94,12 +92,15 @@ fn loaded(
     Ok(Arc::new(settings))
 }
 
+const CONFIG: &str = "a path, a mapping of sections, or a Config";
+const OVERRIDES: &str = "overrides as a mapping of sections, such as {\"cdc\": {\"batch_limit\": 500}}";
+
 /// Nested dicts, lists and scalars by way of Python's own `json`, paths as text.
-fn tree(value: &Bound<'_, PyAny>) -> PyResult<Value> {
+fn tree(value: &Bound<'_, PyAny>, expected: &str) -> PyResult<Value> {
     let py = value.py();
     if value.cast::<PyMapping>().is_err() {
         let kind = value.get_type().name()?.to_string();
-        let words = format!("expected a path, a mapping of sections, or a Config, not {kind}");
+        let words = format!("expected {expected}, not {kind}");
         return Err(errors::raise(py, &Error::config(words)));
     }
     let options = PyDict::new(py);
@@ -137,10 +138,4 @@ pub fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyA
             dict.into_any()
         }
     })
-}
-
-/// A number of seconds as Python gives it.
-pub fn seconds(name: &str, value: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(value)
-        .map_err(|_| PyValueError::new_err(format!("{name} is a number of seconds from 0 on, not {value}")))
 }

@@ -9,7 +9,7 @@ use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use serde_json::Value;
 
 use super::handle::Handle;
-use super::{convert, errors, messages};
+use super::{awaiting, convert, errors, given, html, messages};
 use crate::config::{Preset, Settings};
 use crate::error::{Error, Result};
 use crate::pipeline::Stop;
@@ -93,10 +93,11 @@ impl EventProducer {
     fn run(
         &self,
         py: Python<'_>,
-        max_events: Option<u64>,
-        rate: Option<f64>,
-        timeout: Option<f64>,
+        #[pyo3(from_py_with = given::whole)] max_events: Option<i64>,
+        #[pyo3(from_py_with = given::number)] rate: Option<f64>,
+        #[pyo3(from_py_with = given::time_or_none)] timeout: Option<f64>,
     ) -> PyResult<EventProgress> {
+        let max_events = max_events.map(|most| given::at_least(0, "max_events", most)).transpose()?;
         let events = &self.handle.settings.events;
         let max_events = max_events.or(events.max_events);
         let rate = match rate {
@@ -108,7 +109,7 @@ impl EventProducer {
                 return Err(PyValueError::new_err(words));
             }
         };
-        let timeout = timeout.map(|value| convert::seconds("timeout", value)).transpose()?;
+        let timeout = timeout.map(|value| given::seconds("timeout", value)).transpose()?;
         let work = move |session: &mut Session| {
             let Session { stream, stop } = session;
             let pace = Pace { timeout, wait: &mut |pause| stop.wait(pause), progress: &mut |_| () };
@@ -116,6 +117,21 @@ impl EventProducer {
         };
         let done = self.handle.call(py, self.opener(), work)?;
         errors::or_stopped(py, done, Produced::default()).map(EventProgress::from)
+    }
+
+    /// The same, to be awaited; cancelling it stops the run.
+    #[pyo3(signature = (*, max_events=None, rate=None, timeout=None))]
+    fn arun<'py>(
+        this: &Bound<'py, Self>,
+        max_events: Option<Bound<'py, PyAny>>,
+        rate: Option<Bound<'py, PyAny>>,
+        timeout: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let options = PyDict::new(this.py());
+        options.set_item("max_events", max_events)?;
+        options.set_item("rate", rate)?;
+        options.set_item("timeout", timeout)?;
+        awaiting::run(this, "run", options)
     }
 
     /// End the run in another thread; what it sent is delivered first. Nothing if there is none.
@@ -137,6 +153,15 @@ impl EventProducer {
         self.handle.status(py)
     }
 
+    fn __aenter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        awaiting::entered(this)
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __aexit__<'py>(this: &Bound<'py, Self>, _exception: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+        awaiting::run(this, "close", PyDict::new(this.py()))
+    }
+
     fn __enter__(this: Py<Self>) -> Py<Self> {
         this
     }
@@ -154,9 +179,11 @@ impl EventProducer {
 /// The key that was given, or the customer of the event; without either the key is empty.
 fn key_of(event: &[u8], key: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u8>> {
     if let Some(key) = key {
-        let text = key.cast::<PyString>().is_ok() || key.cast::<PyBytes>().is_ok();
-        let bytes = messages::bytes(key)?.filter(|_| text);
-        return bytes.map(Into::into).ok_or_else(|| PyTypeError::new_err("key is a str or bytes"));
+        if key.cast::<PyString>().is_err() && key.cast::<PyBytes>().is_err() {
+            let kind = key.get_type().name()?.to_string();
+            return Err(PyTypeError::new_err(format!("key is a str or bytes, not {kind}")));
+        }
+        return Ok(messages::bytes(key)?.unwrap_or_default().into());
     }
     let event: Option<Value> = serde_json::from_slice(event).ok();
     let customer = event.as_ref().and_then(|event| event.get(KEY_FIELD)?.as_str());
@@ -190,5 +217,22 @@ impl EventProgress {
         let invalid: u64 = self.invalid.values().sum();
         let counts = format!("events={events}, valid={valid}, invalid={invalid}, duplicates={duplicates}");
         format!("EventProgress({counts}, delivery_errors={delivery_errors}, seconds={seconds:.3})")
+    }
+
+    fn _repr_html_(&self) -> String {
+        let EventProgress { events, valid, duplicates, delivery_errors, .. } = self;
+        let invalid: u64 = self.invalid.values().sum();
+        let seconds = format!("{:.3}", self.seconds);
+        html::facts(
+            "events produced",
+            &[
+                ("events", events),
+                ("valid", valid),
+                ("invalid", &invalid),
+                ("duplicates", duplicates),
+                ("delivery errors", delivery_errors),
+                ("seconds", &seconds),
+            ],
+        )
     }
 }

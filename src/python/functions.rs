@@ -1,19 +1,15 @@
 //! The functions of the module.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use chrono::NaiveDate;
 use pyo3::prelude::*;
 use serde_json::Value;
 
 use super::arrow::Rows;
 use super::report::Report;
-use super::{convert, errors, wait};
+use super::{convert, given, wait};
 use crate::cli::{self, Exit, runtime};
 use crate::config::Settings;
-use crate::error::Error;
-use crate::lake::read::ReadOptions;
 use crate::model::Key;
 use crate::pipeline::Stop;
 use crate::tools::{self, InsertOptions, TotalsOptions};
@@ -40,9 +36,7 @@ pub fn verify_pipeline(
     overrides: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Report> {
     let settings = convert::settings(config, overrides)?;
-    let found = wait::for_result(py, &Stop::new(), move || {
-        runtime::shared()?.block_on(verify(&settings, &VerifyOptions::default()))
-    })?;
+    let found = wait::for_look(py, move || runtime::shared()?.block_on(verify(&settings, &VerifyOptions::default())))?;
     Ok(Report::from(found))
 }
 
@@ -52,10 +46,11 @@ pub fn verify_pipeline(
 pub fn insert_test_orders<'py>(
     py: Python<'py>,
     config: &Bound<'py, PyAny>,
-    count: u64,
+    #[pyo3(from_py_with = given::count)] count: i64,
     overrides: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let settings = convert::settings(config, overrides)?;
+    let count = given::at_least(0, "count", count)?;
     let options = InsertOptions { count, ..InsertOptions::default() };
     let stop = Stop::new();
     let stopped = stop.clone();
@@ -69,47 +64,22 @@ pub fn insert_test_orders<'py>(
     convert::to_python(py, &Value::Array(ids.collect()))
 }
 
-/// Return the committed rows of a lake, named by its configuration or its folder.
-#[pyfunction]
-#[pyo3(signature = (source, *, date=None, overrides=None))]
-pub fn read(
-    py: Python<'_>,
-    source: &Bound<'_, PyAny>,
-    date: Option<Bound<'_, PyAny>>,
-    overrides: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Rows> {
-    // `str` of a datetime.date is its ISO form.
-    let date = date.map(|date| date.str()?.to_string().parse::<NaiveDate>().map_err(|_| no_date(&date))).transpose()?;
-    let folder = source.extract::<PathBuf>().ok().filter(|path| path.is_dir());
-    let settings = if folder.is_some() { None } else { Some(convert::settings(source, overrides)?) };
-    let options = ReadOptions { date, date_column: true, ..ReadOptions::default() };
-    wait::for_result(py, &Stop::new(), move || {
-        let found = tools::read_rows(settings.as_deref(), folder.as_deref(), &options)?;
-        let (reader, len) = (found.reader, usize::try_from(found.rows).unwrap_or(usize::MAX));
-        Ok(Rows::new(found.schema, len, move || Box::new(reader.batches(options.clone()))))
-    })
-}
-
 /// Return the totals of a lake by period and group, from its commit log alone; empty before its first commit.
 #[pyfunction]
 #[pyo3(signature = (config, *, by=None, running=false, overrides=None))]
 pub fn totals(
     py: Python<'_>,
     config: &Bound<'_, PyAny>,
-    by: Option<Vec<String>>,
-    running: bool,
+    #[pyo3(from_py_with = given::names)] by: Option<Vec<String>>,
+    #[pyo3(from_py_with = given::flag)] running: bool,
     overrides: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Rows> {
     totals_of(py, convert::settings(config, overrides)?, by, running)
 }
 
 pub fn totals_of(py: Python<'_>, settings: Arc<Settings>, by: Option<Vec<String>>, running: bool) -> PyResult<Rows> {
-    wait::for_result(py, &Stop::new(), move || {
+    wait::for_look(py, move || {
         let table = tools::totals_table(&settings, &TotalsOptions { by, running })?;
         Ok(Rows::held(table.rows.schema(), vec![table.rows]))
     })
-}
-
-fn no_date(given: &Bound<'_, PyAny>) -> PyErr {
-    errors::raise(given.py(), &Error::config(format!("date is YYYY-MM-DD or a datetime.date, not {given}")))
 }

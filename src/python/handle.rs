@@ -37,13 +37,13 @@ impl<S: Send + 'static> Handle<S> {
         self.telling_call(py, open, |session, _| work(session), |_| Ok(()))
     }
 
-    /// The same for work that tells texts on the way, which `told` gets in the caller's thread.
+    /// The same for work that tells something on the way, which `told` gets in the caller's thread.
     pub fn telling_call<R: Send + 'static>(
         &self,
         py: Python<'_>,
         open: impl FnOnce(&Settings, &Stop) -> Result<(S, Reports)> + Send + 'static,
         work: impl FnOnce(&mut S, wait::Tell) -> Result<R> + Send + 'static,
-        told: impl FnMut(&str) -> PyResult<()>,
+        told: impl FnMut(wait::Told) -> PyResult<()>,
     ) -> PyResult<Result<R>> {
         let call = self.begin(py)?;
         let (slot, open, stop) = (self.slot.clone(), self.opener(open), call.stop.clone());

@@ -1,7 +1,7 @@
 //! Log events of library use, handed to Python's `logging` under `foodstream.*`; nothing is configured there.
 //!
 //! Worker threads need the GIL for an event that somebody wants; every call that waits for them has released it
-//! (`wait`), so none can wait for the other. Events of other crates stay out: what matters of them we say ourselves.
+//! (`wait`), so none can wait for the other; `shutdown` silences them in time. Events of other crates stay out: what matters of them we say ourselves.
 
 use std::sync::OnceLock;
 
@@ -19,9 +19,6 @@ pub fn connect(py: Python<'_>) -> PyResult<()> {
     if let Ok(cache) = logger.install() {
         let _ = CACHE.set(cache);
     }
-    // A thread that asks for the GIL of an interpreter that is going down would never return.
-    let quiet = wrap_pyfunction!(quiet, py)?;
-    py.import("atexit")?.call_method1("register", (quiet,))?;
     Ok(())
 }
 
@@ -30,9 +27,4 @@ pub fn refresh() {
     if let Some(cache) = CACHE.get() {
         cache.reset();
     }
-}
-
-#[pyfunction]
-fn quiet() {
-    log::set_max_level(LevelFilter::Off);
 }

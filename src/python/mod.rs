@@ -9,17 +9,22 @@
 //! Classes are frozen: what changes stands behind locks, and every wait for one has released the GIL.
 
 mod arrow;
+mod awaiting;
 mod consumer;
 mod convert;
 mod errors;
 mod event_producer;
 mod functions;
+mod given;
 mod handle;
+mod html;
 mod logging;
+mod looking;
 mod messages;
 mod producer;
 mod progress;
 mod report;
+mod shutdown;
 mod streaming_job;
 mod validator;
 mod wait;
@@ -39,7 +44,9 @@ mod _core {
     #[pymodule_export]
     use super::event_producer::{EventProducer, EventProgress};
     #[pymodule_export]
-    use super::functions::{insert_test_orders, main, read, totals, verify_pipeline};
+    use super::functions::{insert_test_orders, main, totals, verify_pipeline};
+    #[pymodule_export]
+    use super::looking::{peek, quarantine, read};
     #[pymodule_export]
     use super::producer::Producer;
     #[pymodule_export]
@@ -56,6 +63,7 @@ mod _core {
         wait::remember_process();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         errors::register(module)?;
-        logging::connect(module.py())
+        logging::connect(module.py())?;
+        shutdown::connect(module.py())
     }
 }

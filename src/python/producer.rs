@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
 
 use super::handle::Handle;
-use super::progress::Progress;
-use super::{convert, errors};
+use super::progress::{self, Progress};
+use super::wait::Tell;
+use super::{awaiting, convert, errors, given};
 use crate::capture::PollSource;
 use crate::cli::runtime;
 use crate::config::Settings;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pipeline::Stop;
 use crate::pipeline::compose::{self, ProducerRun};
 use crate::pipeline::progress::{Published, Reports};
 use crate::pipeline::replicate::{Bounds, Replicate};
+use crate::publish::state_file;
 
 type Session = Replicate<PollSource>;
 
@@ -44,24 +46,60 @@ impl Producer {
     fn new(
         config: &Bound<'_, PyAny>,
         overrides: Option<&Bound<'_, PyAny>>,
-        start_from: Option<String>,
-        adopt: bool,
-        once_wait: f64,
+        #[pyo3(from_py_with = given::text_or_none)] start_from: Option<String>,
+        #[pyo3(from_py_with = given::flag)] adopt: bool,
+        #[pyo3(from_py_with = given::time)] once_wait: f64,
     ) -> PyResult<Self> {
-        let once_wait = convert::seconds("once_wait", once_wait)?;
+        let once_wait = given::seconds("once_wait", once_wait)?;
+        if let Some(Err(error)) = start_from.as_deref().map(state_file::parse) {
+            return Err(errors::raise(config.py(), &Error::config(format!("start_from: {error}"))));
+        }
         let handle = Handle::new("Producer", convert::settings(config, overrides)?);
         let run = Arc::new(ProducerRun { start_from, adopt, once_wait, run_id: handle.run_id.clone() });
         Ok(Producer { handle, run })
     }
 
     /// Publish until stop() or Ctrl-C; with once, until what is there now is published.
-    #[pyo3(signature = (*, once=false, timeout=None, max_rows=None))]
-    fn run(&self, py: Python<'_>, once: bool, timeout: Option<f64>, max_rows: Option<u64>) -> PyResult<Progress> {
-        let timeout = timeout.map(|value| convert::seconds("timeout", value)).transpose()?;
+    #[pyo3(signature = (*, once=false, timeout=None, max_rows=None, on_progress=None))]
+    fn run(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = given::flag)] once: bool,
+        #[pyo3(from_py_with = given::time_or_none)] timeout: Option<f64>,
+        #[pyo3(from_py_with = given::whole)] max_rows: Option<i64>,
+        on_progress: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Progress> {
+        let timeout = timeout.map(|value| given::seconds("timeout", value)).transpose()?;
+        let max_rows = max_rows.map(|rows| given::at_least(0, "max_rows", rows)).transpose()?;
+        progress::refuse_unfit(on_progress)?;
         let (bounds, bounded) = (Bounds { once, max_rows, timeout }, once || timeout.is_some());
-        let work = move |session: &mut Session| runtime::shared()?.block_on(session.run(bounds));
-        let done = self.handle.call(py, self.opener(bounded), work)?;
+        let watched = on_progress.is_some();
+        let work = move |session: &mut Session, tell: Tell| {
+            session.reports().watch(watched.then(|| progress::watcher(tell)));
+            let done = runtime::shared()?.block_on(session.run(bounds));
+            session.reports().watch(None);
+            done
+        };
+        let told = |told| progress::tell(py, on_progress, told);
+        let done = self.handle.telling_call(py, self.opener(bounded), work, told)?;
         errors::or_stopped(py, done, Published::default()).map(Progress::from)
+    }
+
+    /// The same, to be awaited; cancelling it stops the run.
+    #[pyo3(signature = (*, once=false, timeout=None, max_rows=None, on_progress=None))]
+    fn arun<'py>(
+        this: &Bound<'py, Self>,
+        #[pyo3(from_py_with = given::flag)] once: bool,
+        timeout: Option<Bound<'py, PyAny>>,
+        max_rows: Option<Bound<'py, PyAny>>,
+        on_progress: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let options = PyDict::new(this.py());
+        options.set_item("once", once)?;
+        options.set_item("timeout", timeout)?;
+        options.set_item("max_rows", max_rows)?;
+        options.set_item("on_progress", on_progress)?;
+        awaiting::run(this, "run", options)
     }
 
     /// Read and publish one page; return the number of rows published.
@@ -97,6 +135,15 @@ impl Producer {
     #[getter]
     fn recent_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.handle.recent_progress(py)
+    }
+
+    fn __aenter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        awaiting::entered(this)
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __aexit__<'py>(this: &Bound<'py, Self>, _exception: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+        awaiting::run(this, "close", PyDict::new(this.py()))
     }
 
     fn __enter__(this: Py<Self>) -> Py<Self> {

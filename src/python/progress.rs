@@ -1,10 +1,31 @@
 //! What a run has done, as Python sees it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use pyo3::prelude::*;
+use serde_json::Value;
 
-use crate::pipeline::progress::{Ingested, Published};
+use super::wait::{Tell, Told};
+use super::{convert, given, html};
+use crate::pipeline::progress::{Ingested, Published, Watcher};
+
+pub fn refuse_unfit(on_progress: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    on_progress.map_or(Ok(()), |function| given::callable("on_progress", "on_progress(progress)", function))
+}
+
+/// Takes reports to the thread that waits for the run.
+pub fn watcher(tell: Tell) -> Watcher {
+    Arc::new(move |report: &Value| tell(Told::Progress(report.clone())))
+}
+
+/// Hands a report to `on_progress`, in the caller's thread.
+pub fn tell(py: Python<'_>, on_progress: Option<&Bound<'_, PyAny>>, told: Told) -> PyResult<()> {
+    match (told, on_progress) {
+        (Told::Progress(report), Some(function)) => function.call1((convert::to_python(py, &report)?,)).map(drop),
+        _ => Ok(()),
+    }
+}
 
 /// What a run of the producer has done.
 #[pyclass(frozen, get_all, module = "foodstream")]
@@ -30,6 +51,22 @@ impl Progress {
         let Progress { rows, transactions, seconds, .. } = self;
         let cursor = self.cursor.as_deref().unwrap_or("none");
         format!("Progress(rows={rows}, transactions={transactions}, cursor='{cursor}', seconds={seconds:.3})")
+    }
+
+    fn _repr_html_(&self) -> String {
+        let Progress { rows, transactions, polls, .. } = self;
+        let cursor = self.cursor.as_deref().unwrap_or("none");
+        let seconds = format!("{:.3}", self.seconds);
+        html::facts(
+            "published",
+            &[
+                ("rows", rows),
+                ("transactions", transactions),
+                ("polls", polls),
+                ("cursor", &cursor),
+                ("seconds", &seconds),
+            ],
+        )
     }
 }
 
@@ -64,5 +101,23 @@ impl LakeProgress {
         let LakeProgress { rows, accepted, rejected, batches, seconds, .. } = self;
         let counts = format!("rows={rows}, accepted={accepted}, rejected={rejected}, batches={batches}");
         format!("LakeProgress({counts}, seconds={seconds:.3})")
+    }
+
+    fn _repr_html_(&self) -> String {
+        let LakeProgress { rows, accepted, rejected, batches, files, .. } = self;
+        let commit = self.commit.map_or_else(|| "none".to_owned(), |number| number.to_string());
+        let seconds = format!("{:.3}", self.seconds);
+        html::facts(
+            "consumed",
+            &[
+                ("rows", rows),
+                ("accepted", accepted),
+                ("rejected", rejected),
+                ("batches", batches),
+                ("files", files),
+                ("last commit", &commit),
+                ("seconds", &seconds),
+            ],
+        )
     }
 }

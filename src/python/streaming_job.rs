@@ -7,7 +7,7 @@ use pyo3::types::PyDict;
 use super::arrow::Rows;
 use super::consumer::Consumer;
 use super::progress::LakeProgress;
-use super::{convert, errors, functions};
+use super::{awaiting, convert, errors, functions, given};
 use crate::cli::purchases::{BatchForm, Show};
 use crate::config::Preset;
 
@@ -22,8 +22,8 @@ impl StreamingJob {
     fn new(
         config: &Bound<'_, PyAny>,
         overrides: Option<&Bound<'_, PyAny>>,
-        available_now: bool,
-        once_wait: f64,
+        #[pyo3(from_py_with = given::flag)] available_now: bool,
+        #[pyo3(from_py_with = given::time)] once_wait: f64,
     ) -> PyResult<PyClassInitializer<Self>> {
         let settings = convert::settings_over(Preset::Purchases, config, overrides)?;
         let consumer = Consumer::over("StreamingJob", settings, available_now, once_wait)?;
@@ -31,25 +31,51 @@ impl StreamingJob {
     }
 
     /// Consume into the lake and print each batch, until stop(), Ctrl-C or a limit.
-    #[pyo3(signature = (*, available_now=false, once=false, max_batches=None, timeout=None, output="table"))]
+    #[pyo3(signature = (*, available_now=false, once=false, max_batches=None, timeout=None, on_progress=None, output="table"))]
     fn run(
         this: &Bound<'_, Self>,
-        available_now: bool,
-        once: bool,
-        max_batches: Option<u64>,
-        timeout: Option<f64>,
+        #[pyo3(from_py_with = given::flag)] available_now: bool,
+        #[pyo3(from_py_with = given::flag)] once: bool,
+        #[pyo3(from_py_with = given::whole)] max_batches: Option<i64>,
+        #[pyo3(from_py_with = given::time_or_none)] timeout: Option<f64>,
+        on_progress: Option<&Bound<'_, PyAny>>,
         output: &str,
     ) -> PyResult<LakeProgress> {
         let (py, consumer) = (this.py(), this.as_super().get());
         let form = form(output)?;
         let bounds = consumer.bounds(available_now, once, max_batches, timeout)?;
         let show = Show::new(consumer.settings(), form).map_err(|error| errors::raise(py, &error))?;
-        consumer.ingest(py, bounds, show, |text| print(py, text))
+        consumer.ingest(py, bounds, show, |text| print(py, text), on_progress)
+    }
+
+    /// The same, to be awaited; cancelling it stops the run.
+    #[pyo3(signature = (*, available_now=false, once=false, max_batches=None, timeout=None, on_progress=None, output="table"))]
+    fn arun<'py>(
+        this: &Bound<'py, Self>,
+        #[pyo3(from_py_with = given::flag)] available_now: bool,
+        #[pyo3(from_py_with = given::flag)] once: bool,
+        max_batches: Option<Bound<'py, PyAny>>,
+        timeout: Option<Bound<'py, PyAny>>,
+        on_progress: Option<Bound<'py, PyAny>>,
+        output: &str,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let options = PyDict::new(this.py());
+        options.set_item("available_now", available_now)?;
+        options.set_item("once", once)?;
+        options.set_item("max_batches", max_batches)?;
+        options.set_item("timeout", timeout)?;
+        options.set_item("on_progress", on_progress)?;
+        options.set_item("output", output)?;
+        awaiting::run(this, "run", options)
     }
 
     /// Return the totals so far by day and group.
     #[pyo3(signature = (*, by=None, running=false))]
-    fn totals(this: &Bound<'_, Self>, by: Option<Vec<String>>, running: bool) -> PyResult<Rows> {
+    fn totals(
+        this: &Bound<'_, Self>,
+        #[pyo3(from_py_with = given::names)] by: Option<Vec<String>>,
+        #[pyo3(from_py_with = given::flag)] running: bool,
+    ) -> PyResult<Rows> {
         functions::totals_of(this.py(), this.as_super().get().settings().clone(), by, running)
     }
 }

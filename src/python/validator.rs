@@ -11,7 +11,6 @@ use super::arrow::Rows;
 use super::{convert, errors, messages, wait};
 use crate::config::{Preset, Settings};
 use crate::model::Counts;
-use crate::pipeline::Stop;
 use crate::tools::quality::{self, Judged, MessageChunks};
 
 /// Judges messages by the configured rules, without Kafka and without a lake.
@@ -34,7 +33,11 @@ impl DataValidator {
         if messages::is_one(messages) {
             return Err(PyTypeError::new_err("validate() takes a list of messages; put a single one into a list"));
         }
-        for (index, message) in messages.try_iter()?.enumerate() {
+        let Ok(given) = messages.try_iter() else {
+            let kind = messages.get_type().name()?.to_string();
+            return Err(PyTypeError::new_err(format!("expected a list of messages, not {kind}")));
+        };
+        for (index, message) in given.enumerate() {
             let message = message?;
             let bytes = messages::bytes(&message).inspect_err(|error| {
                 let _ = error.value(py).call_method1("add_note", (format!("in message {index}"),));
@@ -42,7 +45,7 @@ impl DataValidator {
             chunks.push(bytes.as_deref());
         }
         let settings = self.0.clone();
-        wait::for_result(py, &Stop::new(), move || quality::judge(&settings, &chunks)).map(QualityReport)
+        wait::for_look(py, move || quality::judge(&settings, &chunks)).map(QualityReport)
     }
 
     fn __repr__(&self) -> String {

@@ -1,12 +1,14 @@
 //! Waiting for Rust from Python: without the GIL, with an ear for Ctrl-C, and never in a forked child.
 
-use std::sync::OnceLock;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use serde_json::Value;
 
+use super::shutdown::{self, UnderWay};
 use super::{errors, logging};
 use crate::cli::runtime;
 use crate::clock::{Clock, SystemClock};
@@ -18,17 +20,24 @@ const SIGNALS_EVERY: Duration = Duration::from_millis(50);
 /// After a Ctrl-C the work gets this long to end before the exception goes up; what takes longer ends by itself.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// Texts that wait for the caller's thread: a slow one slows the work, and nothing piles up.
-const MAX_WAITING_TEXTS: usize = 16;
+/// What waits for the caller's thread: a slow one slows the work, and nothing piles up.
+const MAX_WAITING: usize = 16;
+
+/// What work tells the thread that waits for it.
+pub enum Told {
+    Text(String),
+    /// Of a commit or a transaction, in Spark's words.
+    Progress(Value),
+}
 
 /// What comes from the working thread.
 enum Answer<R> {
-    Text(String),
+    Told(Told),
     Done(Result<R>),
 }
 
-/// Where work leaves texts for the thread that waits for it.
-pub type Tell = Box<dyn Fn(String) + Send>;
+/// Where work leaves it.
+pub type Tell = Arc<dyn Fn(Told) + Send + Sync>;
 
 static HOME: OnceLock<u32> = OnceLock::new();
 
@@ -45,6 +54,9 @@ pub fn is_forked() -> bool {
 /// What every call begins with: not in a forked child, and not over a Ctrl-C that waits to be heard. Python looks at
 /// signals between its own steps only, and `list(consumer)` takes none of them while batches come fast.
 pub fn begin(py: Python<'_>) -> PyResult<()> {
+    if shutdown::is_ending() {
+        return Err(PyRuntimeError::new_err("the interpreter is going down; nothing new begins"));
+    }
     if !is_forked() {
         return py.check_signals();
     }
@@ -64,29 +76,48 @@ pub fn for_work<R: Send + 'static>(
     for_telling_work(py, stop, |_| work(), |_| Ok(()))
 }
 
-/// The same for work that tells texts on the way; `told` gets them in the caller's thread, in order. Its exception
+/// The same for work that tells something on the way; `told` gets them in the caller's thread, in order. Its exception
 /// ends the work as a Ctrl-C does.
 pub fn for_telling_work<R: Send + 'static>(
     py: Python<'_>,
     stop: &Stop,
     work: impl FnOnce(Tell) -> Result<R> + Send + 'static,
-    mut told: impl FnMut(&str) -> PyResult<()>,
+    told: impl FnMut(Told) -> PyResult<()>,
+) -> PyResult<Result<R>> {
+    let under_way = UnderWay::begin(stop);
+    let counted = move |tell| {
+        let done = work(tell);
+        drop(under_way);
+        done
+    };
+    waited_for(py, stop, counted, told)
+}
+
+fn waited_for<R: Send + 'static>(
+    py: Python<'_>,
+    stop: &Stop,
+    work: impl FnOnce(Tell) -> Result<R> + Send + 'static,
+    mut told: impl FnMut(Told) -> PyResult<()>,
 ) -> PyResult<Result<R>> {
     logging::refresh();
-    let (sender, mut answers) = sync_channel(MAX_WAITING_TEXTS);
+    let (sender, mut answers) = sync_channel(MAX_WAITING);
     let runtime = runtime::shared().map_err(|error| errors::raise(py, &error))?;
-    let texts: SyncSender<Answer<R>> = sender.clone();
+    let telling: SyncSender<Answer<R>> = sender.clone();
     runtime.spawn_blocking(move || {
         // After a Ctrl-C nobody waits any more.
-        let tell = move |text| drop(texts.send(Answer::Text(text)));
-        let _ = sender.send(Answer::Done(session::caught(|| work(Box::new(tell)))));
+        let tell = move |told| drop(telling.send(Answer::Told(told)));
+        let _ = sender.send(Answer::Done(session::caught(|| work(Arc::new(tell)))));
     });
     loop {
-        let (received, receiver) = py.detach(move || (answers.recv_timeout(SIGNALS_EVERY), answers));
+        let (received, receiver) = py.detach(move || {
+            let received = answers.recv_timeout(SIGNALS_EVERY);
+            shutdown::stay_asleep_if_ending();
+            (received, answers)
+        });
         let heard = match received {
             Ok(Answer::Done(result)) => return Ok(result),
             Err(RecvTimeoutError::Disconnected) => return Ok(Err(Error::bug("work ended without an answer"))),
-            Ok(Answer::Text(text)) => told(&text).and_then(|()| py.check_signals()),
+            Ok(Answer::Told(what)) => told(what).and_then(|()| py.check_signals()),
             Err(RecvTimeoutError::Timeout) => py.check_signals(),
         };
         if let Err(exception) = heard {
@@ -94,7 +125,7 @@ pub fn for_telling_work<R: Send + 'static>(
             py.detach(move || {
                 let over = SystemClock.instant() + GRACE;
                 let left = || over.saturating_duration_since(SystemClock.instant());
-                while let Ok(Answer::Text(_)) = receiver.recv_timeout(left()) {}
+                while let Ok(Answer::Told(_)) = receiver.recv_timeout(left()) {}
             });
             return Err(exception);
         }
@@ -110,4 +141,11 @@ pub fn for_result<R: Send + 'static>(
 ) -> PyResult<R> {
     begin(py)?;
     for_work(py, stop, work)?.map_err(|error| errors::raise(py, &error))
+}
+
+/// A call that only looks: after a Ctrl-C, and when Python ends, nobody waits for it.
+pub fn for_look<R: Send + 'static>(py: Python<'_>, look: impl FnOnce() -> Result<R> + Send + 'static) -> PyResult<R> {
+    begin(py)?;
+    let looked = waited_for(py, &Stop::new(), |_| look(), |_| Ok(()))?;
+    looked.map_err(|error| errors::raise(py, &error))
 }

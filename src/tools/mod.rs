@@ -20,9 +20,9 @@ pub use check::{
     KafkaConsumerCheck, KafkaProducerCheck, PostgresCheck, check_kafka_consumer, check_kafka_producer, check_postgres,
 };
 pub use insert::{InsertOptions, InsertReport, NAMED_IDS, insert_test_orders};
-pub use peek::{PeekFrom, PeekedMessage, peek_table, peek_topic};
+pub use peek::{PeekFrom, PeekedMessage, peek_table, peek_table_rows, peek_topic, peek_topic_rows};
 pub use quickstart::{Finding, Outcome, quickstart};
-pub use rows::{LakeRows, read_rows};
+pub use rows::{LakeRows, Wanted, read_rows};
 pub use samples::create_parquet_sample;
 pub use topics::{TopicDetails, topics_create, topics_describe, topics_list};
 pub use totals::{TotalsOptions, TotalsTable, totals_table};

@@ -1,13 +1,18 @@
-//! A look at the newest messages of a topic, or the newest rows of the table.
+//! A look at the newest messages of a topic, or the newest rows of the table: as they are, or as columns.
 
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
+
+use super::quality::validator;
 use super::{connect_kafka, connect_postgres};
 use crate::broker::Cluster;
+use crate::capture::{PollOptions, newest_rows};
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
-use crate::model::Message;
+use crate::model::{Message, MessageBatch};
 use crate::postgres::{Session, Table, TextRows, query_text, quote_identifier};
+use crate::wire::decode::Decoder;
 
 const APPLICATION: &str = "foodstream peek";
 /// A message below the end is there, or an open transaction holds it back.
@@ -19,6 +24,15 @@ pub struct PeekFrom {
     pub partition: Option<i32>,
     /// From this offset on, instead of the newest.
     pub offset: Option<i64>,
+    /// From the first message of this time on, in milliseconds since the epoch, where no offset is given.
+    pub timestamp_ms: Option<i64>,
+}
+
+impl PeekFrom {
+    /// The first messages from a place on are wanted, not the newest.
+    fn is_forward(&self) -> bool {
+        self.offset.is_some() || self.timestamp_ms.is_some()
+    }
 }
 
 /// A message with its place. `key` and `value` are `None` where Kafka has null.
@@ -56,6 +70,18 @@ pub fn peek_topic(
     peek(&mut connect_kafka(settings)?, topic, limit, from)
 }
 
+/// The same in columns: those of the quarantine, `reasons` null where the consumer would accept the message.
+pub fn peek_topic_rows(settings: &Settings, topic: Option<&str>, limit: usize, from: PeekFrom) -> Result<RecordBatch> {
+    let mut validator = validator(settings)?;
+    let peeked = peek_topic(settings, topic, limit, from)?;
+    let mut messages = MessageBatch::default();
+    for PeekedMessage { partition, offset, timestamp_ms, key, value } in &peeked {
+        let (key, value) = (key.as_deref(), value.as_deref());
+        messages.push(Message { partition: *partition, offset: *offset, timestamp_ms: *timestamp_ms, key, value });
+    }
+    validator.show(&messages)
+}
+
 fn peek(cluster: &mut dyn Cluster, topic: &str, limit: usize, from: PeekFrom) -> Result<Vec<PeekedMessage>> {
     if cluster.describe(topic)?.is_none() {
         return Err(Error::new(Kind::Broker, format!("there is no topic `{topic}`")));
@@ -69,19 +95,24 @@ fn peek(cluster: &mut dyn Cluster, topic: &str, limit: usize, from: PeekFrom) ->
             "topic `{topic}` has {count} partitions, counted from 0, and no {partition}"
         )));
     }
+    let begins = match (from.offset, from.timestamp_ms) {
+        (None, Some(timestamp_ms)) => cluster.offsets_at(topic, timestamp_ms)?,
+        _ => Vec::new(),
+    };
     let mut messages = Vec::new();
     for bound in bounds.iter().filter(|bound| from.partition.is_none_or(|only| only == bound.partition)) {
         let range = (bound.earliest, bound.end);
-        messages.extend(match from.offset {
+        let by_time = begins.iter().find(|begin| begin.partition == bound.partition).map(|begin| begin.offset);
+        messages.extend(match from.offset.or(by_time) {
             Some(offset) => first(cluster, topic, bound.partition, (offset.max(bound.earliest), bound.end), limit)?,
             None => last(cluster, topic, bound.partition, range, limit)?,
         });
     }
     messages.sort_by_key(|message| (message.timestamp_ms, message.partition, message.offset));
     let surplus = messages.len().saturating_sub(limit);
-    match from.offset {
-        Some(_) => messages.truncate(limit),
-        None => drop(messages.drain(..surplus)),
+    match from.is_forward() {
+        true => messages.truncate(limit),
+        false => drop(messages.drain(..surplus)),
     }
     Ok(messages)
 }
@@ -128,6 +159,18 @@ fn last(
         }
         back = back.saturating_mul(2);
     }
+}
+
+/// The newest rows of the table, the newest first, in the columns that their messages have.
+pub async fn peek_table_rows(settings: &Settings, limit: u64) -> Result<RecordBatch> {
+    let client = connect_postgres(settings, APPLICATION, Session::Read).await?;
+    let (schema, rows) = newest_rows(&client, &PollOptions::from_settings(settings)?, limit).await?;
+    let mut messages = MessageBatch::default();
+    for (place, (_, key, value)) in rows.iter().enumerate() {
+        let (partition, offset, timestamp_ms) = (0, place as i64, -1);
+        messages.push(Message { partition, offset, timestamp_ms, key: Some(key), value: Some(value) });
+    }
+    Ok(Decoder::new(&schema)?.decode(&messages)?.rows)
 }
 
 /// The newest rows of the table, every value as PostgreSQL writes it.

@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::lake::read::{LakeReader, ReadOptions, Root};
-use crate::model::Schema;
+use crate::tools::quality::validator;
 
 /// A lake as it was when it was opened.
 #[derive(Clone, Debug)]
@@ -18,29 +18,59 @@ pub struct LakeRows {
     pub rows: u64,
 }
 
+/// What is to be read.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub root: Root,
+    /// As it was after this commit; `None`: as it is now.
+    pub snapshot: Option<u64>,
+    pub options: ReadOptions,
+}
+
+impl Wanted {
+    /// Accepted rows as they are now.
+    pub fn of_lake(options: ReadOptions) -> Self {
+        Wanted { root: Root::Lake, snapshot: None, options }
+    }
+}
+
 /// Opens the lake of the settings, by its commit log, or else a folder, by listing it. A configured lake without
 /// files has the configured schema.
 ///
 /// # Errors
-/// `Lake` for a folder without files of a lake.
-pub fn read_rows(settings: Option<&Settings>, folder: Option<&Path>, options: &ReadOptions) -> Result<LakeRows> {
+/// `Lake` for a folder without files of a lake, `Schema` for a column that is not there, `Config` for a snapshot that
+/// is not.
+pub fn read_rows(settings: Option<&Settings>, folder: Option<&Path>, wanted: &Wanted) -> Result<LakeRows> {
     let (reader, columns) = match (settings, folder) {
-        (Some(settings), _) => {
-            let checkpoint = settings.streaming.checkpoint_location.as_deref();
-            let reader = LakeReader::with_settings(settings.require_lake()?, checkpoint, Root::Lake)?;
-            (reader, Some(settings.schema.clone().unwrap_or_else(Schema::orders)))
-        }
+        (Some(settings), _) => (open(settings, wanted)?, Some(columns(settings, wanted.root)?)),
         (None, Some(folder)) => (LakeReader::open(folder, None)?, None),
         (None, None) => return Err(Error::bug("neither settings nor a folder were given")),
     };
+    let options = &wanted.options;
     let schema = match (reader.schema(options)?, columns) {
         (Some(schema), _) => schema,
-        (None, Some(columns)) => columns.to_arrow(),
+        (None, Some(columns)) => options.schema_of(&columns)?,
         (None, None) => return Err(Error::new(Kind::Lake, "the folder holds no date=YYYY-MM-DD/*.parquet files")),
     };
-    let in_scope = reader.files().iter().filter(|file| options.date.is_none_or(|date| date == file.date));
+    let in_scope = reader.files().iter().filter(|file| options.days.contains(file.date));
     let rows = in_scope.map(|file| file.rows).sum();
     Ok(LakeRows { reader, schema, rows })
+}
+
+fn open(settings: &Settings, wanted: &Wanted) -> Result<LakeReader> {
+    let lake = settings.require_lake()?;
+    match wanted.snapshot {
+        Some(commit) => LakeReader::at_commit(lake, settings.require_checkpoint()?, wanted.root, commit),
+        None => LakeReader::with_settings(lake, settings.streaming.checkpoint_location.as_deref(), wanted.root),
+    }
+}
+
+fn columns(settings: &Settings, root: Root) -> Result<SchemaRef> {
+    let validator = validator(settings)?;
+    Ok(match root {
+        Root::Lake => validator.lake_schema(),
+        Root::Quarantine => validator.quarantine_schema(),
+    })
 }
 
 #[cfg(test)]
@@ -49,6 +79,7 @@ mod tests {
 
     use super::*;
     use crate::config::Compression;
+    use crate::lake::read::DayRange;
 
     #[test]
     fn a_folder_is_read_and_counted_by_date() {
@@ -56,10 +87,10 @@ mod tests {
         let root = folder.path().join("samples");
         let now = DateTime::from_timestamp(1_763_467_200, 0).unwrap();
         crate::tools::create_parquet_sample(&root, 50, 7, Compression::None, now).unwrap();
-        let all = read_rows(None, Some(&root), &ReadOptions::default()).unwrap();
+        let all = read_rows(None, Some(&root), &Wanted::of_lake(ReadOptions::default())).unwrap();
         assert_eq!((all.rows, all.schema.field(0).name().as_str()), (50, "order_id"));
-        let today = ReadOptions { date: Some(now.date_naive()), ..ReadOptions::default() };
-        let found = read_rows(None, Some(&root), &today).unwrap();
+        let today = ReadOptions { days: DayRange::only(now.date_naive()), ..ReadOptions::default() };
+        let found = read_rows(None, Some(&root), &Wanted::of_lake(today.clone())).unwrap();
         let counted: usize = found.reader.batches(today).map(|batch| batch.unwrap().num_rows()).sum();
         assert_eq!(found.rows, counted as u64);
         assert!(found.rows < 50);
@@ -68,7 +99,7 @@ mod tests {
     #[test]
     fn a_folder_without_files_is_no_lake() {
         let folder = tempfile::tempdir().unwrap();
-        let error = read_rows(None, Some(folder.path()), &ReadOptions::default()).unwrap_err();
+        let error = read_rows(None, Some(folder.path()), &Wanted::of_lake(ReadOptions::default())).unwrap_err();
         assert_eq!(error.kind(), Kind::Lake);
     }
 }

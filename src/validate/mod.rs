@@ -128,8 +128,8 @@ impl Validator {
         self.keep_invalid
     }
 
-    /// Decodes and judges every message of the batch.
-    pub fn validate(&mut self, messages: &MessageBatch) -> Result<Validated> {
+    /// Decodes every message and finds what is wrong with it, in the order of rows.
+    fn examine(&mut self, messages: &MessageBatch) -> Result<(Decoded, Vec<Fault>)> {
         let mut decoded = self.decoder.decode(messages)?;
         let mut faults = std::mem::take(&mut decoded.faults);
         for check in &self.checks {
@@ -144,6 +144,30 @@ impl Validator {
             recent.apply(&decoded.rows, &mut faults);
             settle(&mut faults);
         }
+        Ok((decoded, faults))
+    }
+
+    /// All messages in the quarantine's columns, for whoever only looks: `reasons` says why a message would be
+    /// rejected, or tagged, and is null where nothing is wrong with it.
+    pub fn show(&mut self, messages: &MessageBatch) -> Result<RecordBatch> {
+        let (decoded, faults) = self.examine(messages)?;
+        let nothing = |message| Reject { message, row: None, reasons: String::new() };
+        let mut all: Vec<Reject> = (0..messages.len() as u32).map(nothing).collect();
+        for (row, &message) in decoded.origin.iter().enumerate() {
+            all[message as usize].row = Some(row as u32);
+        }
+        for of_row in faults.chunk_by(|left, right| left.row == right.row) {
+            all[decoded.origin[of_row[0].row as usize] as usize].reasons = self.reasons(of_row);
+        }
+        for &(message, reason) in &decoded.unreadable {
+            reason.code().clone_into(&mut all[message as usize].reasons);
+        }
+        self.quarantine.lay_out_all(messages, &decoded.rows, &all)
+    }
+
+    /// Decodes and judges every message of the batch.
+    pub fn validate(&mut self, messages: &MessageBatch) -> Result<Validated> {
+        let (decoded, faults) = self.examine(messages)?;
         let verdicts = self.judge(&decoded, &faults);
         let rows = self.tag(&decoded.rows, &verdicts.kept)?;
         let instants = rows.column(self.timestamp_column).as_primitive::<TimestampMicrosecondType>();

@@ -28,6 +28,8 @@ use crate::model::{MessageBatch, Schema};
 /// Put before a schema column whose name a fixed column has.
 pub const CLASH_PREFIX: &str = "column_";
 
+const REASONS: &str = "reasons";
+
 pub(super) struct Quarantine {
     schema: SchemaRef,
     topic: String,
@@ -51,7 +53,7 @@ fn fixed_fields() -> Vec<Field> {
         Field::new("partition", ArrowType::Int32, false),
         Field::new("offset", ArrowType::Int64, false),
         Field::new("timestamp", timestamp, true),
-        Field::new("reasons", ArrowType::Utf8, false),
+        Field::new(REASONS, ArrowType::Utf8, false),
     ]
 }
 
@@ -87,9 +89,32 @@ impl Quarantine {
         if rejects.is_empty() {
             return Ok(None);
         }
-        let batch = self.columns(messages, rows, &rejects);
-        let batch = batch.and_then(|columns| RecordBatch::try_new(self.schema.clone(), columns));
-        batch.map(Some).map_err(|error| Error::bug("rejects do not fit the quarantine schema").because(error))
+        self.batch(self.schema.clone(), messages, rows, &rejects).map(Some)
+    }
+
+    /// The same columns for messages of whatever fate: `reasons` is null where the text is empty.
+    pub(super) fn lay_out_all(
+        &self,
+        messages: &MessageBatch,
+        rows: &RecordBatch,
+        all: &[Reject],
+    ) -> Result<RecordBatch> {
+        let nullable = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
+        let fields = self.schema.fields().iter();
+        let fields = fields.map(|field| if field.name() == REASONS { nullable(field) } else { field.as_ref().clone() });
+        self.batch(Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>())), messages, rows, all)
+    }
+
+    fn batch(
+        &self,
+        schema: SchemaRef,
+        messages: &MessageBatch,
+        rows: &RecordBatch,
+        laid_out: &[Reject],
+    ) -> Result<RecordBatch> {
+        let batch = self.columns(messages, rows, laid_out);
+        let batch = batch.and_then(|columns| RecordBatch::try_new(schema, columns));
+        batch.map_err(|error| Error::bug("rejects do not fit the quarantine schema").because(error))
     }
 
     fn columns(
@@ -101,6 +126,7 @@ impl Quarantine {
         let raw = || rejects.iter().map(|reject| messages.get(reject.message as usize));
         let timestamps: TimestampMillisecondArray =
             raw().map(|message| (message.timestamp_ms >= 0).then_some(message.timestamp_ms)).collect();
+        let reasons = rejects.iter().map(|reject| Some(reject.reasons.as_str()).filter(|reasons| !reasons.is_empty()));
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(raw().map(|message| message.key).collect::<BinaryArray>()),
             Arc::new(raw().map(|message| message.value).collect::<BinaryArray>()),
@@ -108,7 +134,7 @@ impl Quarantine {
             Arc::new(raw().map(|message| message.partition).collect::<Int32Array>()),
             Arc::new(raw().map(|message| message.offset).collect::<Int64Array>()),
             Arc::new(timestamps.with_timezone(UTC)),
-            Arc::new(rejects.iter().map(|reject| Some(reject.reasons.as_str())).collect::<StringArray>()),
+            Arc::new(reasons.collect::<StringArray>()),
         ];
         let picked: UInt32Array = rejects.iter().map(|reject| reject.row).collect();
         for column in rows.columns() {

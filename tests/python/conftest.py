@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import LoadScopeScheduling
 
-    class Scheduling(LoadScopeScheduling):
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
             return file if file.endswith(TOGETHER) else nodeid
@@ -71,7 +71,7 @@ class Services:
 
     @property
     def address(self) -> dict[str, str]:
-        return psycopg.conninfo.conninfo_to_dict(self.administrator)
+        return {key: str(value) for key, value in psycopg.conninfo.conninfo_to_dict(self.administrator).items()}
 
 
 @pytest.fixture(scope="session")

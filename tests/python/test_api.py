@@ -187,7 +187,8 @@ def test_the_stub_describes_the_binary() -> None:
 
 
 def compare_members(name: str, node: ast.ClassDef, real: type) -> None:
-    members = {member.name: member for member in node.body if isinstance(member, ast.FunctionDef)}
+    functions = ast.FunctionDef | ast.AsyncFunctionDef
+    members = {member.name: member for member in node.body if isinstance(member, functions)}
     public = {member for member in vars(real) if not member.startswith("_")}
     final = any(isinstance(decorator, ast.Name) and decorator.id == "final" for decorator in node.decorator_list)
     assert final is not bool(real.__flags__ & SUBCLASSABLE), name
@@ -205,7 +206,7 @@ def first_line(doc: str | None) -> str | None:
     return doc.splitlines()[0].replace("``", "`") if doc else None
 
 
-def parameters(node: ast.FunctionDef) -> list[str]:
+def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
     return [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
 
 
@@ -221,13 +222,15 @@ def test_rows_go_from_the_table_to_the_lake(pipeline: Any) -> None:
         keys = foodstream.insert_test_orders(config, count=5)
         assert keys == [11, 12, 13, 14, 15]
         assert producer.run(once=True).rows == 5
-        assert producer.last_progress["numInputRows"] == 5 and producer.last_progress["durationMs"]["commit"] >= 0
+        last = producer.last_progress
+        assert last is not None and last["numInputRows"] == 5 and last["durationMs"]["commit"] >= 0
         assert len(producer.recent_progress) == 2
     with foodstream.Consumer(config) as consumer:
-        done = consumer.run(available_now=True)
-        assert (done.rows, done.accepted, done.rejected) == (15, 15, 0)
+        taken = consumer.run(available_now=True)
+        assert (taken.rows, taken.accepted, taken.rejected) == (15, 15, 0)
         assert sum(progress["sink"]["numOutputRows"] for progress in consumer.recent_progress) == 15
-        assert consumer.last_progress["batchId"] == done.commit
+        last = consumer.last_progress
+        assert last is not None and last["batchId"] == taken.commit
     report = foodstream.verify_pipeline(config)
     assert report, str(report)
     assert report.missing == [] and report.facts["lake_rows"] == 15

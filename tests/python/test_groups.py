@@ -23,7 +23,7 @@ def insert(pipeline: Any, rows: int) -> None:
 
 def batches(pipeline: Any, number: int) -> int:
     log = (pipeline.folder / f"consumer-{number}.log").read_text(encoding="utf-8")
-    return log.count("Micro-batch with")
+    return int(log.count("Micro-batch with"))
 
 
 def test_two_workers_of_one_group_share_the_partitions_and_lose_or_repeat_nothing(

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -58,6 +59,65 @@ def taken_to_raise(call: str, tmp_path: Path) -> float:
         sent = time.time()
         child.send_signal(signal.SIGINT)
         raised = float(child.stdout.readline())
+    assert child.returncode == 0
+    return raised - sent
+
+
+_ASKING = """
+import asyncio, json, signal, sys, time, foodstream
+from foodstream import purchases
+signal.signal(signal.SIGINT, signal.default_int_handler)
+config = json.loads(sys.argv[1])
+call = {
+    "poll": lambda: foodstream.Producer(config).poll(),
+    "for_each_batch": lambda: foodstream.Consumer(config).for_each_batch(print),
+    "arun": lambda: asyncio.run(foodstream.Consumer(config).arun()),
+    "verify_pipeline": lambda: foodstream.verify_pipeline(config),
+    "insert_test_orders": lambda: foodstream.insert_test_orders(config),
+    "peek_topic": lambda: foodstream.peek(config, "topic"),
+    "peek_table": lambda: foodstream.peek(config, "table"),
+    "publish": lambda: purchases.EventProducer(config).publish({}),
+}[sys.argv[2]]
+try:
+    call()
+except KeyboardInterrupt:
+    print(time.time(), flush=True)
+"""
+ASKING = [
+    "poll",
+    "for_each_batch",
+    "arun",
+    "verify_pipeline",
+    "insert_test_orders",
+    "peek_topic",
+    "peek_table",
+    "publish",
+]
+
+
+@pytest.mark.parametrize("call", ASKING)
+def test_ctrl_c_ends_a_call_to_a_server_that_says_nothing(call: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        config = settings(tmp_path, brokers=f"127.0.0.1:{port}")
+        config["postgres"]["port"] = port
+        config["retry"] = {"start_timeout_sec": 60}
+        taken = [taken_by_silence(call, config, silent)]
+        while taken[-1] >= 0.2 and len(taken) < 3:
+            taken.append(taken_by_silence(call, config, silent))
+    assert min(taken) < 0.2, taken
+
+
+def taken_by_silence(call: str, config: dict[str, Any], silent: socket.socket) -> float:
+    arguments = [sys.executable, "-c", _ASKING, json.dumps(config), call]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        with connection:
+            sent = time.time()
+            child.send_signal(signal.SIGINT)
+            raised = float(child.stdout.readline())
     assert child.returncode == 0
     return raised - sent
 

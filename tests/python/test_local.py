@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -47,7 +48,7 @@ def pids(stack: Stack) -> dict[str, int]:
 
 
 def test_up_gives_a_database_with_ten_orders_and_a_broker_and_says_where(
-    stack: Stack, spare_ports: dict[str, int]
+    stack: Stack, spare_ports: dict[str, Any]
 ) -> None:
     up = foodstream_local(
         "up",
@@ -105,7 +106,7 @@ def test_up_gives_a_database_with_ten_orders_and_a_broker_and_says_where(
 
 
 def test_down_stops_by_process_id_and_keeps_the_data_and_up_finds_it_again(
-    stack: Stack, spare_ports: dict[str, int]
+    stack: Stack, spare_ports: dict[str, Any]
 ) -> None:
     assert sorted(stack.up(**spare_ports)) == ["kafka", "postgres"]
     with psycopg.connect(stack.dsn, autocommit=True) as connection:
@@ -123,7 +124,7 @@ def test_down_stops_by_process_id_and_keeps_the_data_and_up_finds_it_again(
         assert connection.execute("SELECT count(*) FROM orders").fetchone() == (3,)
 
 
-def test_two_stacks_run_side_by_side(stack: Stack, spare_ports: dict[str, int], tmp_path: Path) -> None:
+def test_two_stacks_run_side_by_side(stack: Stack, spare_ports: dict[str, Any], tmp_path: Path) -> None:
     other = Stack(tmp_path / "other")
     stack.up(**spare_ports)
     try:
@@ -157,7 +158,7 @@ def test_a_port_that_is_none_is_a_usage_error(stack: Stack) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_a_killed_service_is_started_again_and_the_other_left_alone(stack: Stack, spare_ports: dict[str, int]) -> None:
+def test_a_killed_service_is_started_again_and_the_other_left_alone(stack: Stack, spare_ports: dict[str, Any]) -> None:
     stack.up(**spare_ports, sample=False)
     before = pids(stack)
     killed = stack.postgres.running
@@ -170,7 +171,7 @@ def test_a_killed_service_is_started_again_and_the_other_left_alone(stack: Stack
     assert pids(stack)["postgres"] != before["postgres"]
 
 
-def test_a_process_id_that_now_belongs_to_another_is_not_touched(stack: Stack, spare_ports: dict[str, int]) -> None:
+def test_a_process_id_that_now_belongs_to_another_is_not_touched(stack: Stack, spare_ports: dict[str, Any]) -> None:
     stack.up(**spare_ports, sample=False)
     stack.down()
     with subprocess.Popen(["sleep", "600"]) as bystander:
@@ -187,7 +188,7 @@ def test_a_process_id_that_now_belongs_to_another_is_not_touched(stack: Stack, s
             bystander.kill()
 
 
-def test_reset_deletes_only_what_the_stack_made(stack: Stack, spare_ports: dict[str, int], tmp_path: Path) -> None:
+def test_reset_deletes_only_what_the_stack_made(stack: Stack, spare_ports: dict[str, Any], tmp_path: Path) -> None:
     stack.up(**spare_ports, sample=False)
     (stack.folder / "notes.txt").write_text("mine", encoding="utf-8")
     assert sorted(stack.reset()) == ["kafka", "postgres"]
@@ -210,7 +211,7 @@ def test_commands_on_a_stack_that_was_never_started_say_so(tmp_path: Path, capsy
 
 
 def test_a_broker_that_cannot_start_says_why_and_leaves_nothing_running(
-    stack: Stack, spare_ports: dict[str, int]
+    stack: Stack, spare_ports: dict[str, Any]
 ) -> None:
     stack.up(**spare_ports, sample=False)
     stack.down()
@@ -293,7 +294,7 @@ def test_three_brokers_form_a_cluster(tmp_path: Path, eventually: Callable[..., 
                 process.stop(node.running, ((signal.SIGKILL, 10.0),))
 
 
-def test_running_the_database_script_again_changes_nothing(stack: Stack, spare_ports: dict[str, int]) -> None:
+def test_running_the_database_script_again_changes_nothing(stack: Stack, spare_ports: dict[str, Any]) -> None:
     stack.up(**spare_ports)
     script = (Path(__file__).resolve().parents[2] / "db" / "orders.sql").read_text(encoding="utf-8")
     stack.postgres.psql(script, local.DATABASE)

@@ -98,7 +98,7 @@ def test_published_events_arrive_as_they_are_under_their_customer(purchases: Any
 
 def test_an_event_that_the_broker_refused_is_told_by_the_next_flush(purchases: Any, eventually: Any) -> None:
     purchases.config["kafka"]["topic_name"] += "_narrow"
-    topics.create(*place(purchases), **{"max.message.bytes": "1000"})
+    topics.create(*place(purchases), partitions=1, **{"max.message.bytes": "1000"})
     with EventProducer(purchases.config) as producer:
         producer.publish({"customer_id": "c", "note": secrets.token_hex(5_000)})  # which no compression makes fit
 

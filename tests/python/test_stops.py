@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def signal_at_a_moment(pipeline: Any, side: str, sent: signal.Signals, times: in
     for _ in range(times):
         stream = pipeline.start(side)
         if sent == signal.SIGTERM:
-            assert process.wait_until(lambda started=stream: handles_sigterm(started.pid), 10), f"{side} did not start"
+            assert process.wait_until(partial(handles_sigterm, stream.pid), 10), f"{side} did not start"
         nothing.wait(moments.uniform(0, LATEST_MOMENT_SEC[side]))
         begun = time.monotonic()
         stream.send_signal(sent)

@@ -51,8 +51,8 @@ def by_duckdb(pipeline: Any) -> list[tuple[Any, ...]]:
         "round(sum(amount)::DECIMAL(38, 10) / count(amount), 4) "
         f"FROM read_parquet('{pipeline.lake}/**/*.parquet', hive_partitioning = true) GROUP BY 1, 2 ORDER BY 1, 2"
     )
-    assert answer is not None
-    return answer.fetchall()
+    rows: list[tuple[Any, ...]] = answer.fetchall()
+    return rows
 
 
 def by_foodstream(pipeline: Any) -> list[tuple[Any, ...]]:

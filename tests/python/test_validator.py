@@ -66,8 +66,8 @@ def event(number: int = 1, **changed: Any) -> dict[str, Any]:
 def test_good_messages_of_every_kind_are_accepted_with_their_values() -> None:
     moment = datetime.datetime(2024, 1, 15, 10, 30, 45, 123000, tzinfo=datetime.UTC)
     exact = event(3, unit_price=Decimal("149.99"), total_amount=Decimal("284.98"), timestamp=moment)
-    messages = (given for given in [event(1), json.dumps(event(2)), exact, json.dumps(event(4)).encode()])
-    report = DataValidator(CONFIG).validate(messages)
+    given: list[Any] = [event(1), json.dumps(event(2)), exact, json.dumps(event(4)).encode()]
+    report = DataValidator(CONFIG).validate(message for message in given)
     assert report, report.by_reason
     assert (report.input_count, report.accepted_count, report.rejected_count) == (4, 4, 0)
     rows = pyarrow.table(report.accepted).to_pylist()

@@ -43,7 +43,9 @@ def test_rows_around_midnight_keep_their_local_day_and_are_utc_in_messages_and_l
     kolkata.run("producer", "--once")
     # Midnight of the 18th is the start itself, cdc.default_start_timestamp, in the column's own time: it belongs to it.
     assert kolkata.state_file.read_text(encoding="utf-8") == "2025-11-19 00:00:00.500000|6\n"
-    messages = [json.loads(message.value) for message in topics.read(kolkata.database.services.brokers, kolkata.topic)]
+    messages = [
+        json.loads(message.value or b"") for message in topics.read(kolkata.database.services.brokers, kolkata.topic)
+    ]
     said = {message["order_id"]: re.sub(r"(\.\d*?)0+Z", r"\1Z", message["created_at"]) for message in messages}
     assert said == {key: utc for key, (_, utc, _) in enumerate(MOMENTS, start=1)}
 

@@ -110,10 +110,10 @@ async fn peek_shows_the_newest_messages_and_rows() {
     assert!(String::from_utf8_lossy(newest[0].value.as_deref().unwrap()).contains("Zoe"));
     let all = blocking(&stage, |settings| peek_topic(settings, None, 100, PeekFrom::default()).unwrap()).await;
     assert_eq!(all.len(), 11);
-    let first = PeekFrom { partition: Some(1), offset: Some(0) };
+    let first = PeekFrom { partition: Some(1), offset: Some(0), ..PeekFrom::default() };
     let first = blocking(&stage, move |settings| peek_topic(settings, None, 2, first).unwrap()).await;
     assert!(first.len() == 2 && first[0].offset == 0 && first.iter().all(|message| message.partition == 1));
-    let nowhere = PeekFrom { partition: Some(7), offset: None };
+    let nowhere = PeekFrom { partition: Some(7), ..PeekFrom::default() };
     assert!(blocking(&stage, move |settings| peek_topic(settings, None, 2, nowhere).is_err()).await);
     let rows = peek_table(&stage.settings, 3).await.unwrap();
     assert_eq!((rows.rows.len(), rows.rows[0][1].as_deref()), (3, Some("Zoe")));

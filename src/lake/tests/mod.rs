@@ -21,7 +21,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema as ArrowSchema, Schema
 use chrono::{DateTime, NaiveDate};
 use tempfile::TempDir;
 
-use super::read::{LakeReader, ReadOptions, Root};
+use super::read::{DayRange, LakeReader, ReadOptions, Root};
 use super::report::{LakeReport, lake_report};
 use super::{Committed, Head, Lake, LakeOptions, LocalLake};
 use crate::clock::ManualClock;

@@ -94,19 +94,19 @@ fn columns_dates_and_the_date_column_are_as_asked_for() {
     let place = one_commit();
     let reader = LakeReader::open(&place.path("lake"), Some(&place.options.checkpoint)).unwrap();
     let options = ReadOptions {
-        columns: Some(vec!["amount".into(), "order_id".into()]),
-        date: Some(day("2025-11-19")),
+        columns: Some(vec!["amount".into(), "date".into(), "order_id".into()]),
+        days: DayRange::only(day("2025-11-19")),
         date_column: true,
         batch_rows: 10,
     };
     let schema = reader.schema(&options).unwrap().unwrap();
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    assert_eq!(names, ["amount", "order_id", "date"]);
+    assert_eq!(names, ["amount", "date", "order_id"]);
     let batches: Vec<RecordBatch> = reader.batches(options).map(Result::unwrap).collect();
     assert_eq!(batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [10, 10, 10, 10, 5]);
     assert_eq!(batches[0].schema(), schema);
-    assert_eq!(batches[0].column(1).as_primitive::<Int64Type>().value(0), 45);
-    let date = batches[0].column(2).as_primitive::<arrow::datatypes::Date32Type>().value_as_date(0);
+    assert_eq!(batches[0].column(2).as_primitive::<Int64Type>().value(0), 45);
+    let date = batches[0].column(1).as_primitive::<arrow::datatypes::Date32Type>().value_as_date(0);
     assert_eq!(date, Some(day("2025-11-19")));
 
     let unknown = ReadOptions { columns: Some(vec!["tip".into()]), ..ReadOptions::default() };
@@ -127,6 +127,34 @@ fn partitions_are_counted() {
     let on_disk: u64 =
         reader.files().iter().map(|file| std::fs::metadata(place.path("lake").join(&file.name)).unwrap().len()).sum();
     assert_eq!(reader.bytes(), on_disk);
+}
+
+#[test]
+fn the_lake_is_read_as_it_was_after_a_commit() {
+    let place = Place::new();
+    let (mut lake, _) = place.founded();
+    for first in [0, 100, 200] {
+        commit(&mut lake, &batch(0, first, first + 100));
+    }
+    let (settings, checkpoint) = (&place.options.settings, place.options.checkpoint.as_path());
+    let rows = |root, commit| LakeReader::at_commit(settings, checkpoint, root, commit).map(|reader| reader.rows());
+    let counts: Vec<u64> = (0..=3).map(|commit| rows(Root::Lake, commit).unwrap()).collect();
+    assert_eq!(counts, [0, 90, 180, 270]);
+    assert_eq!(rows(Root::Quarantine, 2).unwrap(), 20);
+    let error = rows(Root::Lake, 4).unwrap_err();
+    assert_eq!((error.kind(), error.to_string().contains("the last one is 3")), (Kind::Config, true), "{error}");
+    let nowhere = LakeReader::at_commit(settings, &place.path("nowhere"), Root::Lake, 0).unwrap_err();
+    assert!(nowhere.to_string().contains("not been founded"), "{nowhere}");
+}
+
+#[test]
+fn a_range_of_days_may_be_open_on_either_side() {
+    let range = |first: Option<&str>, last: Option<&str>| DayRange { first: first.map(day), last: last.map(day) };
+    let kept = |range: DayRange| ["2025-11-17", "2025-11-18", "2025-11-19"].map(|name| range.contains(day(name)));
+    assert_eq!(kept(DayRange::default()), [true, true, true]);
+    assert_eq!(kept(range(Some("2025-11-18"), None)), [false, true, true]);
+    assert_eq!(kept(range(None, Some("2025-11-18"))), [true, true, false]);
+    assert_eq!(kept(DayRange::only(day("2025-11-18"))), [false, true, false]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{REASONS_COLUMN, Reasons, Tally};
 use crate::config::{Settings, defaults};
 use crate::error::{Error, Kind, Result};
-use crate::lake::read::{LakeReader, ReadOptions, Root};
+use crate::lake::read::{DayRange, LakeReader, ReadOptions, Root};
 use crate::lake::report::{LogReport, log_report};
 use crate::model::Counts;
 use crate::validate::ERRORS_COLUMN;
@@ -115,7 +115,7 @@ fn events(lake: &LakeReader, column: &str) -> Result<(Moment, Moment)> {
     outer.dedup();
     for date in outer {
         let columns = Some(vec![column.to_owned()]);
-        for batch in lake.batches(ReadOptions { columns, date: Some(date), ..ReadOptions::default() }) {
+        for batch in lake.batches(ReadOptions { columns, days: DayRange::only(date), ..ReadOptions::default() }) {
             let batch = batch?;
             let moments = batch.column(0).as_primitive_opt::<TimestampMicrosecondType>();
             let moments = moments.ok_or_else(|| Error::new(Kind::Schema, format!("`{column}` holds no times")))?;

@@ -46,6 +46,23 @@ fn order(id: i64, changes: &[(&str, &str)]) -> String {
     format!("{{{}}}", members.join(","))
 }
 
+#[test]
+fn all_messages_are_shown_with_what_is_wrong_with_each() {
+    let good = order(1, &[]);
+    let bad = order(2, &[("amount", "-1")]);
+    let shown = validator(&defaults()).show(&messages(&[good.as_str(), "{broken", bad.as_str()])).unwrap();
+    assert_eq!(shown.num_rows(), 3);
+    let reasons = shown.column_by_name("reasons").unwrap().as_string::<i32>();
+    assert_eq!(reasons.iter().collect::<Vec<_>>(), [None, Some("not_json"), Some("not_positive:amount")]);
+    let offsets = shown.column_by_name("offset").unwrap().as_primitive::<Int64Type>();
+    assert_eq!(offsets.values(), &[100, 101, 102]);
+    let order_ids = shown.column_by_name("order_id").unwrap().as_primitive::<Int64Type>();
+    assert_eq!(order_ids.iter().collect::<Vec<_>>(), [Some(1), None, Some(2)]);
+    let tagging = Validation { drop_invalid_rows: false, ..defaults() };
+    let shown = validator(&tagging).show(&messages(&[bad.as_str()])).unwrap();
+    assert_eq!(shown.column_by_name("reasons").unwrap().as_string::<i32>().value(0), "not_positive:amount");
+}
+
 /// The reasons of one order, or `None` if it is accepted.
 fn reasons(validation: &Validation, changes: &[(&str, &str)]) -> Option<String> {
     let validated = validator(validation).validate(&messages(&[order(1, changes)])).unwrap();

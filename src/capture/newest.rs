@@ -1,0 +1,26 @@
+//! The newest rows of a table in their message form, for whoever only looks: no position, no horizon.
+
+use super::plan::Plan;
+use super::poll::PollOptions;
+use super::zone::LocalToUtc;
+use crate::error::Result;
+use crate::model::{ChangeBatch, Operation, Schema};
+use crate::postgres::{Client, Table, copy_out};
+
+/// Up to `limit` rows, the newest first, with the schema of their messages. Keys stay empty.
+pub async fn newest_rows(client: &Client, options: &PollOptions, limit: u64) -> Result<(Schema, ChangeBatch)> {
+    let table = Table::describe(client, &options.postgres.table).await?;
+    let plan = Plan::make(client, &table, &options.wanted()).await?;
+    let mut zone = LocalToUtc::new(options.cdc.timezone);
+    let mut to_utc = |local_us| zone.convert(local_us);
+    let mut rows = ChangeBatch::default();
+    let doing = format!("cannot read {table}");
+    copy_out(client, &plan.newest_statement(limit), &doing, |row| {
+        rows.push_with(Operation::Insert, |out| {
+            let key_end = out.len();
+            plan.write_value(row, out, &mut to_utc).map(|()| key_end)
+        })
+    })
+    .await?;
+    Ok((plan.schema(&table), rows))
+}

@@ -1,0 +1,48 @@
+//! Small tables for notebooks: no script, no style beyond the notebook's own, and never large.
+
+use std::fmt::Display;
+use std::fmt::Write as _;
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+/// A cell beyond this is cut.
+const MAX_CHARACTERS: usize = 80;
+/// Columns beyond these are left out.
+const MAX_COLUMNS: usize = 20;
+
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// Names and values, a row each, below a caption.
+pub fn facts(caption: &str, facts: &[(&str, &dyn Display)]) -> String {
+    let mut out = format!("<table><caption>{}</caption><tbody>", escape(caption));
+    for (name, value) in facts {
+        let _ = write!(out, "<tr><td>{name}</td><td>{}</td></tr>", escape(&value.to_string()));
+    }
+    out + "</tbody></table>"
+}
+
+/// The first rows of a batch.
+pub fn rows(batch: &RecordBatch, most: usize) -> Result<String, ArrowError> {
+    let options = FormatOptions::default().with_null("null").with_display_error(true);
+    let columns = &batch.columns()[..batch.num_columns().min(MAX_COLUMNS)];
+    let cells: Vec<ArrayFormatter<'_>> =
+        columns.iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options)).collect::<Result<_, _>>()?;
+    let mut out = String::from("<table><thead><tr>");
+    for field in batch.schema().fields().iter().take(MAX_COLUMNS) {
+        let _ = write!(out, "<th>{}</th>", escape(field.name()));
+    }
+    out.push_str("</tr></thead><tbody>");
+    for row in 0..batch.num_rows().min(most) {
+        out.push_str("<tr>");
+        for cell in &cells {
+            let text: String = cell.value(row).to_string().chars().take(MAX_CHARACTERS).collect();
+            let _ = write!(out, "<td>{}</td>", escape(&text));
+        }
+        out.push_str("</tr>");
+    }
+    Ok(out + "</tbody></table>")
+}
