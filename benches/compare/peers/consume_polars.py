@@ -65,7 +65,7 @@ def batches(consumer: Consumer, rows: int, size: int) -> Iterator[tuple[list[byt
             if not messages:
                 raise TimeoutError("no message for 10 s")
             # None is the value of a deletion, which nobody publishes here.
-            values += [message.value() for message in messages]  # type: ignore[misc]
+            values += [message.value() for message in messages]
         rows -= len(values)
         yield values, consumer.position(consumer.assignment())
 
