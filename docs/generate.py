@@ -23,6 +23,7 @@ SECTIONS = [
 SOURCES = [PACKAGE / "_core.pyi", PACKAGE / "_ledger.py"]
 # What a reader calls by name; other names with underscores are for Python and for notebooks.
 SHOWN_SPECIAL = {"__iter__", "__aiter__", "__len__", "__bool__"}
+ARROW = "__arrow_c_"
 BY_HAND = "This page is made by `make docs`"
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -103,7 +104,7 @@ def members(node: ast.ClassDef) -> Iterator[str]:
             yield entry(f"`{member.target.id}`: `{ast.unparse(member.annotation)}`", str(doc))
         if not isinstance(member, Function) or member.name in ("__new__", "__init__"):
             continue
-        if member.name.startswith("_") and member.name not in SHOWN_SPECIAL:
+        if member.name.startswith("_") and member.name not in SHOWN_SPECIAL and not member.name.startswith(ARROW):
             continue
         if is_property(member) and member.returns is not None:
             title = f"`{member.name}`: `{ast.unparse(member.returns)}`"
@@ -124,7 +125,7 @@ def described(name: str, node: ast.ClassDef | Function) -> Iterator[str]:
     makers = [member for member in node.body if isinstance(member, Function) and member.name in ("__new__", "__init__")]
     made = f"```\n{signature(makers[0], name)}\n```\n\n" if makers else ""
     bases = [ast.unparse(base) for base in node.bases if not ast.unparse(base).startswith("Generic")]
-    over = f"Also a `{'`, a `'.join(bases)}`. " if bases else ""
+    over = f"A kind of `{'` and of `'.join(bases)}`. " if bases else ""
     yield f"### {name}\n\n{made}{over}{markdown(ast.get_docstring(node) or '')}"
     listed = "\n".join(members(node))
     if listed:

@@ -19,17 +19,21 @@ T = TypeVar("T")
 
 # Of a cancelled call: what is under way, such as a commit, gets this long, as after a Ctrl-C (`src/python/wait.rs`).
 GRACE_SEC = 0.1
+STOPS = 10
 
 
 async def in_thread(call: Callable[[], T], stop: Callable[[], object]) -> T:
     """Await ``call()`` in a thread; a cancellation calls ``stop`` and waits for the call's end, but not for long."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
+    cancelled = threading.Event()
     # An error that comes after the cancellation has nobody left to raise it to.
     done.add_done_callback(lambda future: future.cancelled() or future.exception())
 
     def work() -> None:
         settle: Callable[[], None]
+        if cancelled.is_set():
+            return
         try:
             settle = functools.partial(done.set_result, call())
         except BaseException as error:
@@ -42,8 +46,12 @@ async def in_thread(call: Callable[[], T], stop: Callable[[], object]) -> T:
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
-        stop()
-        await asyncio.wait([done], timeout=GRACE_SEC)
+        cancelled.set()
+        # A stop ends nothing that has not begun, and the thread may be about to begin: so it is repeated.
+        for _ in range(STOPS):
+            stop()
+            if (await asyncio.wait([done], timeout=GRACE_SEC / STOPS))[0]:
+                break
         raise
 
 

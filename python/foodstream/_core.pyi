@@ -172,10 +172,10 @@ class Producer:
     ) -> Progress:
         """Publish until stop() or Ctrl-C; with once, until what is there now is published.
 
-        ``timeout`` is in seconds; ``max_rows`` ends the run with the page that reaches it. ``on_progress`` is called
-        in this thread with each transaction's ``last_progress``, once it is committed; its exception ends the run and
-        is raised. What was read is committed before it returns. After a Ctrl-C the object can be used again. Raises
-        ``SourceError``, ``BrokerError``, ``FencedError``, ``DataLossError``.
+        ``timeout`` is in seconds; ``max_rows`` are published at most. ``on_progress`` is called in this thread with
+        each transaction's ``last_progress``, once it is committed; its exception ends the run and is raised. What was
+        read is committed before it returns. After a Ctrl-C the object can be used again. Raises ``SourceError``,
+        ``BrokerError``, ``FencedError``, ``DataLossError``.
         """
     async def arun(
         self,
@@ -215,13 +215,22 @@ class Producer:
 
 @final
 class Rows:
-    """Rows in Arrow form; polars, pyarrow, duckdb and pandas take it as it is, any number of times."""
+    """Rows in Arrow form; polars, pyarrow, duckdb and pandas take it as it is, any number of times.
+
+    So do arro3 and datafusion. The columns are as in the lake: decimals with their scale, times in microseconds of UTC.
+    Rows of ``read`` and ``quarantine`` are read from their files each time, the others are held in memory.
+    """
 
     @property
     def columns(self) -> list[str]: ...
     def __arrow_c_schema__(self) -> object: ...
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
-    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """A new stream over all rows, in batches.
+
+        A requested schema is honoured where the columns can be cast to it.
+        """
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
+        """All rows as one array."""
     def __len__(self) -> int: ...
 
 @final
@@ -290,9 +299,9 @@ class Consumer:
     ) -> LakeProgress:
         """Consume into the lake until stop(), Ctrl-C or a limit.
 
-        ``once`` is another word for ``available_now``; ``timeout`` is in seconds. ``on_progress`` is called in this
-        thread with each commit's ``last_progress``; its exception ends the run and is raised, the commit stays.
-        Raises ``BrokerError``, ``LakeError``, ``SchemaError``, ``DataLossError``.
+        ``once`` is another word for ``available_now``; ``timeout`` is in seconds; ``max_batches`` are committed at
+        most. ``on_progress`` is called in this thread with each commit's ``last_progress``; its exception ends the run
+        and is raised, the commit stays. Raises ``BrokerError``, ``LakeError``, ``SchemaError``, ``DataLossError``.
         """
     async def arun(
         self,
@@ -382,7 +391,8 @@ class Report:
 def verify_pipeline(config: _ConfigLike, *, overrides: Mapping[str, Any] | None = None) -> Report:
     """Compare table, topic, lake and state by key and content; changes nothing.
 
-    Where the configuration has no ``postgres``, the topic's messages are compared with lake and quarantine by count.
+    What it finds wrong is in the report. Where the configuration has no ``postgres``, the topic's messages are compared
+    with lake and quarantine by count. Raises ``SourceError`` and ``BrokerError`` where a service is away.
     """
 
 def read(
@@ -464,7 +474,11 @@ def totals(
 def insert_test_orders(
     config: _ConfigLike, *, count: int = 5, overrides: Mapping[str, Any] | None = None
 ) -> list[int | str]:
-    """Insert generated orders into the table and return their keys."""
+    """Insert generated orders into the table and return their keys.
+
+    All ``count`` of them are committed together. The table must have the order columns. Raises ``SourceError`` and
+    ``SchemaError``.
+    """
 
 @final
 class StreamingJob(Consumer):

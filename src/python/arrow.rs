@@ -63,6 +63,7 @@ impl Rows {
         Ok(to_schema_pycapsule(py, self.schema.as_ref())?)
     }
 
+    /// A new stream over all rows, in batches.
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_stream__<'py>(
         &self,

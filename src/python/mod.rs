@@ -31,7 +31,8 @@ mod wait;
 
 use pyo3::prelude::*;
 
-#[pymodule]
+// Free threading is not declared: nothing of ours needs the GIL that we know of, but no test has run without it.
+#[pymodule(gil_used = true)]
 mod _core {
     use super::*;
 

@@ -81,6 +81,20 @@ def test_a_cancelled_run_is_stopped(kind: Any, tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_run_that_is_cancelled_before_its_thread_began_does_not_go_on(tmp_path: Path) -> None:
+    async def run() -> None:
+        consumer = foodstream.Consumer(settings(tmp_path))
+        for _ in range(20):
+            running = asyncio.create_task(consumer.arun())
+            await asyncio.sleep(0)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+        await until(lambda: consumer.status["message"] == "idle")
+
+    asyncio.run(run())
+
+
 def test_a_cancelled_loop_over_batches_is_stopped(tmp_path: Path) -> None:
     async def run() -> None:
         consumer = foodstream.Consumer(settings(tmp_path))
