@@ -148,11 +148,13 @@ mod local {
 
     use super::{Result, stopped};
 
+    type Act = Box<dyn FnOnce()>;
+
     thread_local! {
         /// The armed point and how many passes are still let through.
         static ARMED: Cell<Option<(&'static str, u32)>> = const { Cell::new(None) };
         /// What somebody else does while this thread stands at a point.
-        static ACTION: RefCell<Option<(&'static str, Box<dyn FnOnce()>)>> = const { RefCell::new(None) };
+        static ACTION: RefCell<Option<(&'static str, Act)>> = const { RefCell::new(None) };
     }
 
     /// Disarms when dropped.
