@@ -1,12 +1,14 @@
 //! Has the database gone back? A restored copy, or a standby that lagged behind its primary when it was promoted, has
 //! the same name, the same system identifier and perhaps the same timeline; only its past is shorter.
 //!
-//! Two signs tell: transaction ids never go back in one history, and a sequence never gives out a key twice. Behind
-//! either, rows that were published are gone, and new rows may come under keys that the lake already holds. A copy
-//! that has run on for so long that both have overtaken the position shows none; `foodstream verify` compares all rows.
+//! Two signs tell. Transaction ids fall behind what was seen and the row at the position is gone: a crash alone may
+//! take back ids, those whose log had not been written, but never a row that was committed. Or the key's sequence will
+//! give out keys anew. Behind either, new rows may come under keys that the lake already holds. A copy that has run on
+//! for so long that both have overtaken the position shows none; `foodstream verify` compares all rows.
 
 use tracing::warn;
 
+use super::plan::Plan;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Cursor, Key};
 use crate::postgres::{Client, Table, query_text, quote_identifier, quote_text};
@@ -53,11 +55,13 @@ impl History {
         &mut self,
         client: &Client,
         table: &Table,
-        key_column: &str,
+        plan: &Plan,
         position: Cursor,
         snapshot_xmin: u64,
     ) -> Result<()> {
-        if let Some(known) = self.snapshot_xmin.filter(|&known| snapshot_xmin < known) {
+        if let Some(known) = self.snapshot_xmin.filter(|&known| snapshot_xmin < known)
+            && is_gone(client, plan, position).await?
+        {
             return Err(gone_back(
                 &format!("its transactions stand at {snapshot_xmin}, and those of the position at {known}"),
                 position,
@@ -67,7 +71,7 @@ impl History {
             && !self.compared
             && !self.accepted
         {
-            compare(keys(client, table, key_column).await?, last, table, position)?;
+            compare(keys(client, table, &plan.key.name).await?, last, table, position)?;
         }
         self.compared = true;
         self.snapshot_xmin = Some(snapshot_xmin);
@@ -112,6 +116,13 @@ fn gone_back(sign: &str, position: Cursor) -> Error {
              cdc.pipeline_id and a lake of its own"
         ),
     )
+}
+
+/// The row at the position is not there any more: it was deleted, or has never been in this history.
+async fn is_gone(client: &Client, plan: &Plan, position: Cursor) -> Result<bool> {
+    let Some(sql) = plan.presence_statement(position) else { return Ok(false) };
+    let rows = query_text(client, &sql, "cannot look for the row at the position").await?;
+    Ok(rows.scalar() != Some("t"))
 }
 
 async fn keys(client: &Client, table: &Table, key_column: &str) -> Result<Keys> {

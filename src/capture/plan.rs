@@ -118,6 +118,17 @@ impl Plan {
         format!("SELECT {select} FROM {table} AS source ORDER BY {timestamp} DESC NULLS LAST, {key} DESC LIMIT {limit}")
     }
 
+    /// Whether the row at a position is there; `None` for a position that is no row's.
+    pub fn presence_statement(&self, position: Cursor) -> Option<String> {
+        let (timestamp, key) = (quote_identifier(&self.timestamp_column), quote_identifier(&self.key.name));
+        let moment = literal_timestamp(position.timestamp_us, self.timestamp_has_zone);
+        let value = literal_key(position.key?);
+        Some(format!(
+            "SELECT EXISTS (SELECT FROM {} AS source WHERE source.{timestamp} = {moment} AND source.{key} = {value})",
+            self.table
+        ))
+    }
+
     /// The position of a row: the column's own values.
     #[inline]
     pub fn position_of(&self, row: &Row<'_>) -> Result<(Cursor, Key)> {

@@ -191,7 +191,7 @@ impl PollSource {
         let PollSource { history, table, plan, position, .. } = self;
         let looking = async {
             let start = begin_page(&link.client, table).await?;
-            history.check(&link.client, table, &plan.key.name, *position, start.snapshot_xmin).await?;
+            history.check(&link.client, table, plan, *position, start.snapshot_xmin).await?;
             link.client.end_page().await
         };
         within(QUESTION_PATIENCE, looking).await?;
@@ -295,7 +295,7 @@ impl PollSource {
             self.accept_changed_table(&link.client, start.fingerprint).await?;
         }
         let PollSource { history, table, plan, position, .. } = self;
-        history.check(&link.client, table, &plan.key.name, *position, start.snapshot_xmin).await?;
+        history.check(&link.client, table, plan, *position, start.snapshot_xmin).await?;
         let statement = self.plan.page_statement(self.position, horizon_us, limit);
         let doing = format!("cannot read a page of {}", self.table);
         let PollSource { plan, position, local_to_utc, .. } = self;

@@ -12,6 +12,7 @@ from typing import Any
 
 import oracle
 import pyarrow.parquet as pq
+import pytest
 import values
 from values import COLUMNS, Column
 
@@ -70,6 +71,8 @@ def expected_rows(database: Any) -> Iterator[tuple[Any, ...]]:
         yield from connection.execute(f"SELECT id, {texts} FROM {TABLE} ORDER BY id")
 
 
+# Of the usual number it takes a tenth of this.
+@pytest.mark.timeout(900)
 def test_random_rows_of_every_type_are_postgresqls_own_text_in_the_lake_or_in_quarantine_with_their_reason(
     pipeline: Any,
 ) -> None:

@@ -14,8 +14,9 @@ use crate::model::position::format_timestamp_us;
 use crate::pipeline::progress::milliseconds;
 use crate::publish::{CommitInfo, Start, StartOrigin};
 
-/// Detailed lines are allowed this often; what comes in between is summed up.
-const DETAIL_EVERY: Duration = Duration::from_secs(1);
+/// Detailed lines are allowed this often; what comes in between is summed up. A little less than a second, so that of
+/// polls a second apart each is told, although the rows of one come sooner than those of the one before.
+const DETAIL_EVERY: Duration = Duration::from_millis(900);
 
 const RULE: &str = "========================================";
 

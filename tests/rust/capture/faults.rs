@@ -180,6 +180,38 @@ async fn another_length_of_a_text_column_is_no_change() {
     assert_eq!(keys(&drain(&mut source).await), [2]);
 }
 
+/// Transaction ids that a crash has taken back had left no trace; a row that was read had.
+#[tokio::test]
+async fn ids_that_fall_are_a_shorter_past_only_where_the_row_at_the_position_is_gone() {
+    let (db, admin) = TestDb::create(ORDERS).await;
+    admin.batch_execute("INSERT INTO orders (note) SELECT 'x' FROM generate_series(1, 3)").await.unwrap();
+    let mut before = open(db.options("orders")).await;
+    assert_eq!(keys(&drain(&mut before).await), [1, 2, 3]);
+    let later = |position| {
+        let options = db.options("orders");
+        async move {
+            let mut source = open(options).await;
+            source.seek(position);
+            source.restore_history(Some(u64::MAX));
+            source
+        }
+    };
+    admin.batch_execute("INSERT INTO orders (note) VALUES ('x')").await.unwrap();
+    assert_eq!(keys(&drain(&mut later(before.position()).await).await), [4]);
+    // The same key at another time is not the row that was read.
+    admin
+        .batch_execute("UPDATE orders SET created_at = created_at + interval '1 us' WHERE order_id = 3")
+        .await
+        .unwrap();
+    let mut source = later(before.position()).await;
+    for error in [source.check_history().await.unwrap_err(), page(&mut source, 10).await.unwrap_err()] {
+        assert_eq!((error.kind(), error.exit_code()), (Kind::DataLoss, 1));
+        assert!(error.to_string().contains("has gone back") && error.to_string().contains("|3"), "{error}");
+    }
+    source.accept_history();
+    assert_eq!(keys(&drain(&mut source).await), [3, 4]);
+}
+
 #[tokio::test]
 async fn a_dropped_table_and_a_revoked_right_stop_at_once() {
     let (db, admin) = TestDb::create(ORDERS).await;
