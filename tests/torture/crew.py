@@ -126,8 +126,13 @@ class Crew:
         )
 
     def kill(self, member: Member) -> None:
+        """SIGKILL; a finding if it had ended by itself before."""
         member.kill()
         self.members.remove(member)
+        code = member.child.returncode
+        if code not in (-signal.SIGKILL, *member.excused, *self.forgiven):
+            end = process.tail(member.log, LOG_LINES)
+            self.ledger.finds("loud", f"{member.log.name} had ended by itself with {code}: {end}")
 
     def dismiss(self, member: Member) -> None:
         """Sees an armed one off: it has ended at its point, with its code, or is killed now."""

@@ -188,19 +188,14 @@ impl KafkaCluster {
         Ok(bounds.iter().map(lag).collect())
     }
 
+    fn wait_a_moment(&self) {
+        self.handle.serve(READ_SLICE);
+    }
+
     fn list(&self, topic: &str, partitions: i32, spec: OffsetSpec) -> Result<Vec<i64>> {
         let doing = format!("asking for the offsets of topic `{topic}`");
-        // A topic that was made, or whose broker came back, a moment ago has partitions without a leader.
-        let deadline = Instant::now() + TOPIC_VISIBLE_TIMEOUT;
-        let listed = loop {
-            match self.handle.list_offsets(topic, partitions, spec, self.timeout) {
-                Ok(listed) => break listed,
-                Err(failure) if is_electing(failure.code) && Instant::now() < deadline => {
-                    self.handle.serve(READ_SLICE);
-                }
-                Err(failure) => return Err(self.failed(&doing, &failure)),
-            }
-        };
+        let ask = || self.handle.list_offsets(topic, partitions, spec, self.timeout);
+        let listed = while_electing(ask, || self.wait_a_moment()).map_err(|failure| self.failed(&doing, &failure))?;
         let complete = listed.len() == partitions as usize
             && listed.iter().enumerate().all(|(number, listed)| listed.partition == number as i32);
         if !complete {
@@ -214,6 +209,20 @@ impl KafkaCluster {
             let brokers = &self.kafka.brokers;
             Error::new(Kind::Broker, format!("kafka at `{brokers}` has no topic `{topic}`"))
         })
+    }
+}
+
+/// Asks again for as long as a topic that was made, or whose broker came back, a moment ago has no leader that all know.
+fn while_electing<T>(
+    mut ask: impl FnMut() -> std::result::Result<T, Failure>,
+    mut wait: impl FnMut(),
+) -> std::result::Result<T, Failure> {
+    let deadline = Instant::now() + TOPIC_VISIBLE_TIMEOUT;
+    loop {
+        match ask() {
+            Err(failure) if is_electing(failure.code) && Instant::now() < deadline => wait(),
+            answer => return answer,
+        }
     }
 }
 
@@ -267,9 +276,9 @@ impl Cluster for KafkaCluster {
     }
 
     fn topic_config(&mut self, topic: &str) -> Result<BTreeMap<String, String>> {
-        let settings = self
-            .handle
-            .topic_settings(topic, self.timeout)
+        // Any broker is asked, and not all of them know a topic that was made a moment ago.
+        let ask = || self.handle.topic_settings(topic, self.timeout);
+        let settings = while_electing(ask, || self.wait_a_moment())
             .map_err(|failure| self.failed(&format!("reading the settings of topic `{topic}`"), &failure))?;
         Ok(settings.into_iter().collect())
     }
@@ -415,5 +424,26 @@ impl ProducerContext for CheckContext {
         };
         // The receiver is gone once the caller gave up; then nobody wants to know.
         drop(self.deliveries.send(report));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failing(code: Code) -> Failure {
+        Failure { code, text: String::new() }
+    }
+
+    #[test]
+    fn a_broker_that_does_not_know_a_new_topic_yet_is_asked_again_and_a_refusal_is_final() {
+        let mut answers =
+            vec![Ok(7), Err(failing(Code::LeaderNotAvailable)), Err(failing(Code::UnknownTopicOrPartition))];
+        let mut waits = 0;
+        let answer = while_electing(|| answers.pop().expect("asked once too often"), || waits += 1);
+        assert_eq!((answer.ok(), waits), (Some(7), 2));
+
+        let refused = while_electing(|| Err::<(), _>(failing(Code::TopicAuthorizationFailed)), || panic!("waited"));
+        assert_eq!(refused.err().map(|failure| failure.code), Some(Code::TopicAuthorizationFailed));
     }
 }

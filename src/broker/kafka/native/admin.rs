@@ -37,6 +37,20 @@ pub struct ListedOffset {
     pub offset: i64,
 }
 
+/// librdkafka asks each leader and puts the answers together. A partition whose leader fell away meanwhile is left with
+/// this offset and with no error; taken for an end, it would look as if the broker had lost all records.
+const UNANSWERED: i64 = sys::RD_KAFKA_OFFSET_INVALID as i64;
+
+fn answered(partition: i32, offset: i64) -> Result<ListedOffset, Failure> {
+    match offset {
+        UNANSWERED => Err(Failure::new(
+            Code::LeaderNotAvailable,
+            format!("the leader of partition {partition} fell away before it answered"),
+        )),
+        offset => Ok(ListedOffset { partition, offset }),
+    }
+}
+
 /// How often a wait for an answer looks for refused credentials, which make the answer pointless.
 const SLICE: Duration = Duration::from_millis(50);
 
@@ -193,7 +207,7 @@ impl Handle {
                 if code != Code::NoError {
                     return Err(Failure::new(code, text_of(sys::rd_kafka_err2str(found.err))));
                 }
-                offsets.push(ListedOffset { partition: found.partition, offset: found.offset });
+                offsets.push(answered(found.partition, found.offset)?);
             }
         }
         offsets.sort_by_key(|listed| listed.partition);
@@ -244,5 +258,20 @@ impl Handle {
                 return Err(Failure::new(Code::OperationTimedOut, "no answer"));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::kafka::error::{is_electing, is_passing};
+
+    #[test]
+    fn an_offset_that_no_leader_gave_is_asked_for_again_and_is_no_end() {
+        let failure = answered(2, UNANSWERED).err().expect("no answer");
+        assert!(is_electing(failure.code) && is_passing(failure.code));
+        assert!(failure.text.contains("partition 2"));
+        // No message is that young.
+        assert_eq!(answered(2, -1).ok().map(|found| found.offset), Some(-1));
     }
 }
