@@ -12,6 +12,8 @@ TIMEOUT_SEC = 30.0
 READ_AT_ONCE = 10_000
 # `consume` waits for all of them or for this long: the end of a partition is seen only then.
 READ_TIMEOUT_SEC = 0.2
+# What a broker says between its start and the moment it leads its partitions again.
+NO_LEADER_YET = {"UNKNOWN_LEADER_EPOCH", "FENCED_LEADER_EPOCH", "NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE"}
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,23 @@ def has_group(brokers: str, group: str) -> bool:
 
 
 def bounds(brokers: str, topic: str) -> dict[int, tuple[int, int]]:
-    """First and end offset of each partition, open transactions counted in."""
+    """First and end offset of each partition, open transactions counted in; asks again while a leader is elected."""
+    found: dict[int, tuple[int, int]] = {}
+
+    def is_answered() -> bool:
+        try:
+            found.update(_bounds(brokers, topic))
+        except KafkaException as error:
+            if error.args[0].name() not in NO_LEADER_YET:
+                raise
+            return False
+        return True
+
+    assert process.wait_until(is_answered, TIMEOUT_SEC), f"no broker leads {topic}"
+    return found
+
+
+def _bounds(brokers: str, topic: str) -> dict[int, tuple[int, int]]:
     admin = AdminClient(_client(brokers))
     partitions = admin.list_topics(topic, timeout=TIMEOUT_SEC).topics[topic].partitions
     found: dict[int, list[int]] = {partition: [] for partition in partitions}

@@ -24,10 +24,11 @@ from torture.schedule import CLUSTER_DECK, DECK, SHORT_DECK, Fault, Points, fail
 SEED = 20251118
 ROWS = 200_000
 KILLS = 25
-SHORT_LIMIT_SEC = 300
+# It takes two minutes on an idle machine with two processors, and the ledger says how long; this is for one that hangs.
+GIVE_UP_SEC = 900
 
 
-@pytest.mark.timeout(SHORT_LIMIT_SEC + 120)
+@pytest.mark.timeout(GIVE_UP_SEC)
 def test_kills_of_everything_and_at_every_failpoint_lose_repeat_and_alter_nothing(tmp_path: Path) -> None:
     points = failpoints(SOURCE)
     wanted = kills_of_a_round(SHORT_DECK, points)
@@ -38,7 +39,6 @@ def test_kills_of_everything_and_at_every_failpoint_lose_repeat_and_alter_nothin
     assert ledger.killed >= wanted >= KILLS
     assert ledger.rows["in the table"] >= ROWS
     assert set(points.names) <= set(ledger.kills), "a failpoint at which nothing was killed"
-    assert ledger.seconds < SHORT_LIMIT_SEC
 
 
 def test_a_seed_is_a_plan_and_another_seed_another_plan() -> None:
