@@ -1,4 +1,5 @@
-//! docs/RELIABILITY.md names a guard and tests for every rule: both must be there, so that the page cannot drift.
+//! docs/RELIABILITY.md names a guard and tests for every rule, docs/OPERATIONS.md tests for every fault: they must be
+//! there, so that the pages cannot drift.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,9 +12,9 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Rows of the page's tables, cell by cell, without heads and rules.
-fn tables() -> Vec<Vec<String>> {
-    let page = fs::read_to_string(root().join("docs/RELIABILITY.md")).unwrap();
+/// Rows of a page's tables, cell by cell, without heads and rules.
+fn tables(page: &str) -> Vec<Vec<String>> {
+    let page = fs::read_to_string(root().join("docs").join(page)).unwrap();
     let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
     let cells = rows.map(|row| row.split(" | ").map(str::to_owned).collect::<Vec<_>>());
     cells.filter(|row| row.last().is_some_and(|last| last.contains('`'))).collect()
@@ -71,8 +72,7 @@ fn every_rule_has_a_guard_and_tests_that_exist() {
         .flat_map(|(letter, count)| (1..=*count).map(move |number| format!("{letter}{number}")))
         .chain(["V".to_owned()])
         .collect();
-    let tables = tables();
-    let tests = tests();
+    let tables = tables("RELIABILITY.md");
     for rule in &rules {
         let rows: Vec<_> = tables.iter().filter(|row| row[0] == *rule).collect();
         let [row] = rows[..] else { panic!("{rule} has {} rows", rows.len()) };
@@ -82,9 +82,18 @@ fn every_rule_has_a_guard_and_tests_that_exist() {
             assert!(root().join(path).is_file(), "{rule}: {path} is no file");
         }
     }
-    for row in &tables {
-        for name in quoted(row.last().unwrap()) {
-            assert!(tests.contains(name), "{}: no test is called {name}", row[0]);
+}
+
+#[test]
+fn every_test_that_the_pages_name_exists() {
+    let tests = tests();
+    for page in ["RELIABILITY.md", "OPERATIONS.md"] {
+        let tables = tables(page);
+        assert!(tables.len() > 20, "{page} has tables of another form");
+        for row in &tables {
+            for name in quoted(row.last().unwrap()) {
+                assert!(tests.contains(name), "{page}, {}: no test is called {name}", row[0]);
+            }
         }
     }
 }
