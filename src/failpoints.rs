@@ -128,13 +128,15 @@ pub fn reach(point: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// Arms the points that `FAILPOINTS` names, for the rest of the process. Called once, by the command line.
+/// Arms the points that `FAILPOINTS` names, for the rest of the process. Called by the command line, which a program
+/// may run more than once.
 #[cfg(feature = "failpoints")]
 pub fn from_environment() {
-    std::mem::forget(fail::FailScenario::setup());
+    static ARMED: std::sync::Once = std::sync::Once::new();
+    ARMED.call_once(|| std::mem::forget(fail::FailScenario::setup()));
 }
 
-/// Arms the points that `FAILPOINTS` names, for the rest of the process. Called once, by the command line.
+/// Arms nothing: this build has no failpoints.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub fn from_environment() {}

@@ -114,6 +114,11 @@ pub struct Bounds {
 pub trait Cluster: Send {
     /// `None` when the topic does not exist.
     fn describe(&mut self, topic: &str) -> Result<Option<TopicDescription>>;
+    /// The same of a topic that was there: a broker that does not know it, as one that is just back may not, is asked
+    /// again for a while.
+    fn describe_known(&mut self, topic: &str) -> Result<Option<TopicDescription>> {
+        self.describe(topic)
+    }
     /// Creates the topic if it is missing and describes it; a lost race with another creator is no error.
     fn ensure_topic(&mut self, spec: &TopicSpec) -> Result<TopicDescription>;
     /// The topic's effective settings, by name.

@@ -20,15 +20,18 @@ pub(super) struct History {
     snapshot_xmin: Option<u64>,
     /// Keys were compared since the connection was made.
     compared: bool,
-    /// The user named a position, or accepted one that the database contradicts.
-    accepted: bool,
+    /// The user named this position, or accepted it though the database contradicts it.
+    accepted: Option<Cursor>,
 }
 
-/// As the table and the sequence of its key stand now.
-struct Keys {
-    highest: Option<i64>,
-    /// `None`: the key has no sequence of its own, or the account may not read it.
-    given_out: Option<i64>,
+/// What tells whether keys come again.
+enum Sequence {
+    /// It rises, and this is its next key.
+    Next(i64),
+    /// Its keys fall or come round again by intent: a low one says nothing.
+    NotRising,
+    /// The key has none of its own, or the account may not read it.
+    Unknown,
 }
 
 impl History {
@@ -38,8 +41,8 @@ impl History {
     }
 
     /// Whatever the database says, this is where to go on.
-    pub fn accept(&mut self) {
-        *self = History { accepted: true, ..History::default() };
+    pub fn accept(&mut self, position: Cursor) {
+        *self = History { accepted: Some(position), ..History::default() };
     }
 
     /// Behind a new connection may be another server.
@@ -69,9 +72,9 @@ impl History {
         }
         if let Some(Key::Int(last)) = position.key
             && !self.compared
-            && !self.accepted
+            && self.accepted != Some(position)
         {
-            compare(keys(client, table, &plan.key.name).await?, last, table, position)?;
+            compare_keys(client, table, &plan.key.name, last, position).await?;
         }
         self.compared = true;
         self.snapshot_xmin = Some(snapshot_xmin);
@@ -79,31 +82,62 @@ impl History {
     }
 }
 
-fn compare(keys: Keys, last: i64, table: &Table, position: Cursor) -> Result<()> {
-    let Keys { highest, given_out } = keys;
-    if highest.is_some_and(|highest| highest >= last) {
+async fn compare_keys(client: &Client, table: &Table, column: &str, last: i64, position: Cursor) -> Result<()> {
+    let doing = format!("cannot look up the keys of {table}");
+    let (key, from) = (quote_identifier(column), table.qualified());
+    // Not the highest one: behind many rows that were deleted the server would walk a long way to it.
+    let reaches = format!("SELECT EXISTS (SELECT FROM {from} WHERE {key} >= {last})");
+    if query_text(client, &reaches, &doing).await?.scalar() == Some("t") {
         return Ok(());
     }
-    let shown = highest.map_or("none".to_owned(), |highest| highest.to_string());
-    match given_out {
+    match sequence(client, table, column, &doing).await? {
         // Rows were deleted: their keys do not come again.
-        Some(given_out) if given_out >= last => Ok(()),
-        Some(_) => Err(gone_back(
-            &format!(
-                "the highest key of {table} is {shown}, its sequence gives keys out anew, and {last} was published"
-            ),
-            position,
-        )),
-        None => {
+        Sequence::Next(next) if next > last => Ok(()),
+        Sequence::NotRising => Ok(()),
+        Sequence::Next(next) => {
+            let highest = query_text(client, &format!("SELECT max({key})::text FROM {from}"), &doing).await?;
+            let highest = highest.scalar().unwrap_or("none").to_owned();
+            Err(gone_back(
+                &format!(
+                    "the highest key of {table} is {highest}, its sequence gives out {next} next, and {last} was \
+                     published (put in by hand and deleted again, it is no loss)"
+                ),
+                position,
+            ))
+        }
+        Sequence::Unknown => {
             warn!(
                 target: "foodstream::producer",
-                "the highest key of {table} is {shown}, and {last} was published: rows were deleted, or the database \
-                 has gone back, which only the key's sequence could tell (GRANT SELECT on it); `foodstream verify` \
-                 compares all rows"
+                "no key of {table} reaches {last}, which was published: rows were deleted, or the database has gone \
+                 back, which only the key's sequence could tell (GRANT SELECT on it); `foodstream verify` compares all \
+                 rows"
             );
             Ok(())
         }
     }
+}
+
+async fn sequence(client: &Client, table: &Table, column: &str, doing: &str) -> Result<Sequence> {
+    // The privilege is asked for first: reading without it is an error, and would end the page's transaction.
+    let found = format!(
+        "SELECT s.name, (q.seqincrement > 0 AND NOT q.seqcycle)::text \
+         FROM (SELECT pg_catalog.pg_get_serial_sequence({name}, {column}) AS name) AS s \
+         JOIN pg_catalog.pg_sequence AS q ON q.seqrelid = s.name::pg_catalog.regclass \
+         WHERE pg_catalog.has_sequence_privilege(s.name, 'SELECT')",
+        name = quote_text(&table.qualified()),
+        column = quote_text(column),
+    );
+    let found = query_text(client, &found, doing).await?;
+    let Some([Some(name), Some(rises)]) = found.rows.first().map(Vec::as_slice) else { return Ok(Sequence::Unknown) };
+    if rises != "true" {
+        return Ok(Sequence::NotRising);
+    }
+    // The catalogue gives the name quoted. What was never called, or set anew, gives out the value itself.
+    let next = format!("SELECT (last_value::numeric + is_called::int)::text FROM {name}");
+    let next = query_text(client, &next, doing).await?;
+    let next = next.scalar().and_then(|text| text.parse::<i128>().ok());
+    let next = next.ok_or_else(|| Error::new(Kind::Source, doing.to_owned()))?;
+    Ok(Sequence::Next(i64::try_from(next).unwrap_or(i64::MAX)))
 }
 
 fn gone_back(sign: &str, position: Cursor) -> Error {
@@ -123,27 +157,4 @@ async fn is_gone(client: &Client, plan: &Plan, position: Cursor) -> Result<bool>
     let Some(sql) = plan.presence_statement(position) else { return Ok(false) };
     let rows = query_text(client, &sql, "cannot look for the row at the position").await?;
     Ok(rows.scalar() != Some("t"))
-}
-
-async fn keys(client: &Client, table: &Table, key_column: &str) -> Result<Keys> {
-    // A sequence that was never called stands below every key. The privilege is asked for first: reading without it is
-    // an error, and would end the page's transaction.
-    let sql = format!(
-        "SELECT (SELECT pg_catalog.max({key})::text FROM {table}), \
-         CASE WHEN s.name IS NOT NULL AND pg_catalog.has_sequence_privilege(s.name, 'SELECT') \
-         THEN coalesce(pg_catalog.pg_sequence_last_value(s.name::regclass), {never})::text END \
-         FROM (SELECT pg_catalog.pg_get_serial_sequence({name}, {column}) AS name) AS s",
-        key = quote_identifier(key_column),
-        table = table.qualified(),
-        never = i64::MIN + 1,
-        name = quote_text(&table.qualified()),
-        column = quote_text(key_column),
-    );
-    let doing = format!("cannot look up the highest key of {table}");
-    let rows = query_text(client, &sql, &doing).await?;
-    let value = |index: usize| -> Result<Option<i64>> {
-        let text = rows.rows.first().and_then(|row| row.get(index)?.as_deref());
-        text.map(str::parse).transpose().map_err(|error| Error::new(Kind::Source, doing.clone()).because(error))
-    };
-    Ok(Keys { highest: value(0)?, given_out: value(1)? })
 }

@@ -1,7 +1,8 @@
 //! Capture: rows of a table, in an order that loses none, with the position that follows them.
 //!
 //! `poll` reads pages below a horizon that no open transaction can still write behind (`horizon`); a source
-//! that reads the database's log can stand behind the same trait. `history` refuses a database that has gone back. Below: `postgres`. Above: `pipeline`.
+//! that reads the database's log can stand behind the same trait. `history` refuses a database that has gone back.
+//! Below: `postgres`. Above: `pipeline`.
 
 mod history;
 pub mod horizon;

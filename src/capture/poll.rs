@@ -180,9 +180,9 @@ impl PollSource {
         self.history.restore(snapshot_xmin);
     }
 
-    /// Goes on behind the position whatever the database's past says, because the user said so.
-    pub fn accept_history(&mut self) {
-        self.history.accept();
+    /// Goes on behind this position whatever the database's past says, because the user said so.
+    pub fn accept_history(&mut self, position: Cursor) {
+        self.history.accept(position);
     }
 
     /// What the next page would find of the database's past, without reading one.

@@ -34,10 +34,17 @@ const PAGE_SHARE: u64 = 4;
 pub struct ProducerRun {
     /// A position in the state file's form.
     pub start_from: Option<String>,
-    /// Accept a position that topic or state file contradict.
+    /// Accept a position that topic, state file or database contradict.
     pub adopt: bool,
     pub once_wait: Duration,
     pub run_id: String,
+}
+
+impl ProducerRun {
+    /// A later run of the same caller goes on where the first one stopped.
+    pub fn later(&self) -> ProducerRun {
+        ProducerRun { start_from: None, adopt: false, ..self.clone() }
+    }
 }
 
 /// What a run of the consumer is told on top of the settings.
@@ -104,11 +111,12 @@ pub async fn producer(
     Ok(Replicate::new(source, Sender::spawn(publisher)?, &start, options, stop.clone(), Arc::new(SystemClock)))
 }
 
-/// A position that the user named or accepted is not held against the database's past.
+/// A position that the user named or accepted is not held against the database's past, for as long as nothing was
+/// published behind it: its record has no snapshot.
 fn take_up_history(source: &mut PollSource, run: &ProducerRun, start: &Start) {
-    match run.adopt || run.start_from.is_some() {
-        true => source.accept_history(),
-        false => source.restore_history(start.snapshot_xmin),
+    match start.snapshot_xmin.filter(|_| !run.adopt && run.start_from.is_none()) {
+        None => source.accept_history(start.cursor),
+        snapshot_xmin => source.restore_history(snapshot_xmin),
     }
 }
 

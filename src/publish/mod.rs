@@ -45,7 +45,7 @@ pub struct PublisherOptions {
     pub zone: String,
     pub default_start: Cursor,
     pub start_from: Option<Cursor>,
-    /// Accept a position that the topic or the state file contradicts.
+    /// Accept a position that the topic, the state file or the database contradicts.
     pub adopt: bool,
     pub system_identifier: Option<String>,
     pub timeline: Option<u32>,
@@ -275,7 +275,7 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
         if self.fence.is_some() {
             self.check_echo(last.as_ref())?;
         }
-        let topic = self.cluster.describe(&self.options.topic.name)?;
+        let topic = self.cluster.describe_known(&self.options.topic.name)?;
         let mut start = start::resolve(&mut self.cluster, &self.options, last.as_ref(), topic.as_ref())?;
         reach(failpoints::PUBLISH_POSITION_KNOWN)?;
         self.known.clone_from(&last);
@@ -291,6 +291,7 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
         let is_first = start.origin != StartOrigin::CursorTopic;
         if is_first {
             self.record.start = start.first.to_string();
+            self.record.horizon = None;
         }
         // What was accepted is recorded: the next start must not find it again.
         if self.options.exactly_once && (is_first || self.options.adopt) {

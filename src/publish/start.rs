@@ -167,7 +167,11 @@ pub(super) fn resolve(
     }
     if let Some(record) = record {
         let cursor = record.cursor()?;
-        check_topic(options, record, topic)?;
+        let again = match topic {
+            None if record.rows_published > 0 => cluster.describe_known(&options.topic.name)?,
+            known => known.cloned(),
+        };
+        check_topic(options, record, again.as_ref())?;
         check_state_file(options, cursor)?;
         return Ok(Start {
             cursor,

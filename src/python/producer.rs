@@ -1,6 +1,7 @@
 //! `foodstream.Producer`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -26,13 +27,17 @@ type Session = Replicate<PollSource>;
 pub struct Producer {
     handle: Handle<Session>,
     run: Arc<ProducerRun>,
+    /// A session was opened: where it began is not where the next one begins.
+    started: Arc<AtomicBool>,
 }
 
 impl Producer {
     fn opener(&self, bounded: bool) -> impl FnOnce(&Settings, &Stop) -> Result<(Session, Reports)> + use<> {
-        let run = self.run.clone();
+        let (run, started) = (Arc::clone(&self.run), Arc::clone(&self.started));
         move |settings, stop| {
+            let run = if started.load(Ordering::Acquire) { run.later() } else { ProducerRun::clone(&run) };
             let session = runtime::shared()?.block_on(compose::producer(settings, &run, bounded, stop))?;
+            started.store(true, Ordering::Release);
             let reports = session.reports();
             Ok((session, reports))
         }
@@ -56,7 +61,7 @@ impl Producer {
         }
         let handle = Handle::new("Producer", convert::settings(config, overrides)?);
         let run = Arc::new(ProducerRun { start_from, adopt, once_wait, run_id: handle.run_id.clone() });
-        Ok(Producer { handle, run })
+        Ok(Producer { handle, run, started: Arc::default() })
     }
 
     /// Publish until stop() or Ctrl-C; with once, until what is there now is published.

@@ -148,7 +148,7 @@ fn last(
     (earliest, end): (i64, i64),
     limit: usize,
 ) -> Result<Vec<PeekedMessage>> {
-    let mut back = 2 * limit as i64 + 2;
+    let mut back = i64::try_from(limit).unwrap_or(i64::MAX).saturating_mul(2).saturating_add(2);
     loop {
         let from = end.saturating_sub(back).max(earliest);
         let mut messages = first(cluster, topic, partition, (from, end), usize::MAX)?;

@@ -41,15 +41,15 @@ impl Wanted {
 /// `Lake` for a folder without files of a lake, `Schema` for a column that is not there, `Config` for a snapshot that
 /// is not.
 pub fn read_rows(settings: Option<&Settings>, folder: Option<&Path>, wanted: &Wanted) -> Result<LakeRows> {
-    let (reader, columns) = match (settings, folder) {
-        (Some(settings), _) => (open(settings, wanted)?, Some(columns(settings, wanted.root)?)),
-        (None, Some(folder)) => (LakeReader::open(folder, None)?, None),
+    let reader = match (settings, folder) {
+        (Some(settings), _) => open(settings, wanted)?,
+        (None, Some(folder)) => LakeReader::open(folder, None)?,
         (None, None) => return Err(Error::bug("neither settings nor a folder were given")),
     };
     let options = &wanted.options;
-    let schema = match (reader.schema(options)?, columns) {
+    let schema = match (reader.schema(options)?, settings) {
         (Some(schema), _) => schema,
-        (None, Some(columns)) => options.schema_of(&columns)?,
+        (None, Some(settings)) => options.schema_of(&columns(settings, wanted.root)?)?,
         (None, None) => return Err(Error::new(Kind::Lake, "the folder holds no date=YYYY-MM-DD/*.parquet files")),
     };
     let in_scope = reader.files().iter().filter(|file| options.days.contains(file.date));

@@ -6,6 +6,8 @@ import inspect
 import logging
 import pickle
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +238,20 @@ def test_rows_go_from_the_table_to_the_lake(pipeline: Any) -> None:
     assert report.missing == [] and report.facts["lake_rows"] == 15
     assert "PIPELINE HEALTHY" in str(report)
     assert "\n" not in repr(report) and len(report._repr_html_()) < 50_000
+
+
+def test_a_later_run_goes_on_where_the_one_before_stopped_wherever_that_was_told_to_begin(
+    pipeline: Any, eventually: Callable[..., None]
+) -> None:
+    foodstream.Producer(pipeline.config).run(once=True)
+    with foodstream.Producer(pipeline.config, start_from="2025-11-18 11:00:00.000000|5") as producer:
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(producer.run)
+            eventually(lambda: producer.last_progress is not None, "rows to be published again")
+            producer.stop()
+            assert running.result().rows == 5
+        # A run that was stopped has let go of its connections: this one begins anew.
+        assert producer.run(once=True).rows == 0
 
 
 def test_a_batch_is_committed_by_asking_for_the_next_and_not_by_leaving(pipeline: Any) -> None:

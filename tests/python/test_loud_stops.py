@@ -189,3 +189,23 @@ def test_another_database_cluster_stops_the_producer_which_names_both(pipeline: 
     pipeline.config["cdc"].update(pipeline_id=f"{pipeline.topic}_new", cursor_topic=f"{pipeline.topic}_cursor_new")
     pipeline.database.sql(INSERT.format(rows=2))
     assert pipeline.report("producer", "--once", "--start-from", "2025-11-18 12:00:00|10")["rows"] == 2
+
+
+def test_what_was_accepted_on_an_empty_table_stays_accepted(pipeline: Any) -> None:
+    pipeline.run("insert-orders")
+    pipeline.run("producer", "--once")
+    pipeline.database.sql("TRUNCATE orders RESTART IDENTITY")
+    assert pipeline.report("producer", "--once", "--adopt")["rows"] == 0
+    assert pipeline.report("producer", "--once")["rows"] == 0
+    pipeline.database.sql(INSERT.format(rows=2))
+    assert pipeline.report("producer", "--once")["rows"] == 2
+    assert keys(pipeline) == sorted([*range(1, 16), 1, 2])
+
+
+def test_a_sequence_that_was_set_ahead_and_never_called_gives_no_key_out_anew(pipeline: Any) -> None:
+    pipeline.run("insert-orders")
+    pipeline.run("producer", "--once")
+    pipeline.database.sql("DELETE FROM orders WHERE order_id > 7")
+    # As after an import: the next key is the 16th.
+    pipeline.database.sql("SELECT setval(pg_get_serial_sequence('orders', 'order_id'), 16, false)")
+    assert pipeline.report("producer", "--once")["rows"] == 0

@@ -1,4 +1,5 @@
-//! The failpoints as they are listed, and as a build that has them obeys them.
+//! The failpoints as they are listed. That a build that has them obeys the environment is shown by tests/torture, which
+//! kills at each.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -40,45 +41,5 @@ fn every_failpoint_lies_on_somebodys_way_and_is_stopped_at_by_a_test() {
     {
         let stopped = sources.iter().any(|(file, code)| tests(file) && code.contains(list) && code.contains("armed("));
         assert!(stopped, "no test stops at {list}");
-    }
-}
-
-/// With `--features failpoints`: the points that the environment names are armed by the command line.
-#[cfg(feature = "failpoints")]
-mod armed {
-    use std::os::unix::process::ExitStatusExt;
-    use std::process::{Command, ExitStatus};
-
-    use foodstream::failpoints::{self, reach};
-
-    const CHILD: &str = "FOODSTREAM_TEST_FAILPOINTS_CHILD";
-    const PASSED: i32 = 17;
-    const REFUSED: i32 = 18;
-    const SIGABRT: i32 = 6;
-
-    #[test]
-    fn child_that_passes_a_failpoint() {
-        if std::env::var_os(CHILD).is_none() {
-            return;
-        }
-        foodstream::cli::main(vec!["foodstream".to_owned(), "version".to_owned()]);
-        let code = if reach(failpoints::PUBLISH_FENCED).is_ok() { PASSED } else { REFUSED };
-        std::process::exit(code);
-    }
-
-    fn end_of_child(points: &str) -> ExitStatus {
-        let test = "failpoints::armed::child_that_passes_a_failpoint";
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args([test, "--exact", "--nocapture"]).env(CHILD, "1").env("FAILPOINTS", points);
-        child.output().unwrap().status
-    }
-
-    #[test]
-    fn the_command_line_arms_what_the_environment_names() {
-        assert_eq!(end_of_child("").code(), Some(PASSED));
-        assert_eq!(end_of_child("publish::fenced=return").code(), Some(REFUSED));
-        assert_eq!(end_of_child("publish::fenced=return(kill)").signal(), Some(SIGABRT));
-        assert_eq!(end_of_child("publish::fenced=1*off->return").code(), Some(PASSED), "the second time");
-        assert_eq!(end_of_child("lake::staged=return").code(), Some(PASSED), "another point");
     }
 }

@@ -23,6 +23,9 @@ use crate::model::{Message, PartitionOffset};
 /// One question. Metadata comes in milliseconds from a healthy cluster; ten seconds outlast a change of leader.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a broker may not know a topic that others know, before the topic counts as deleted.
+const TOPIC_MISSING_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long a created topic may take until the brokers know it.
 const TOPIC_VISIBLE_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -227,6 +230,16 @@ fn while_electing<T>(
 }
 
 impl Cluster for KafkaCluster {
+    fn describe_known(&mut self, topic: &str) -> Result<Option<TopicDescription>> {
+        let deadline = Instant::now() + TOPIC_MISSING_TIMEOUT;
+        loop {
+            match self.describe(topic)? {
+                None if Instant::now() < deadline => self.wait_a_moment(),
+                answer => return Ok(answer),
+            }
+        }
+    }
+
     fn describe(&mut self, topic: &str) -> Result<Option<TopicDescription>> {
         let doing = format!("asking about topic `{topic}`");
         let found = self.handle.describe_topic(topic, self.timeout).map_err(|failure| self.failed(&doing, &failure))?;

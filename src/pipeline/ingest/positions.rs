@@ -219,6 +219,6 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     pub(super) fn describe_topic(&mut self) -> Result<TopicDescription> {
         let Ingest { cluster, options, head, .. } = self;
         let name = &options.topic.name;
-        cluster.describe(name)?.ok_or_else(|| lost_topic(&format!("topic {name} was deleted"), head))
+        cluster.describe_known(name)?.ok_or_else(|| lost_topic(&format!("topic {name} was deleted"), head))
     }
 }

@@ -130,6 +130,7 @@ fn a_named_start_leaves_a_state_file_that_agrees_with_it() {
     open(&broker, PublisherOptions { start_from: Some(cursor(5)), ..with_state_file(&path) }).unwrap();
     let (_, start) = open(&broker, with_state_file(&path)).unwrap();
     assert_eq!((start.cursor, start.rows_published), (cursor(5), 20));
+    assert_eq!((start.horizon_us, start.snapshot_xmin), (None, None), "nothing of what was read before binds it");
 }
 
 #[test]

@@ -208,7 +208,7 @@ async fn ids_that_fall_are_a_shorter_past_only_where_the_row_at_the_position_is_
         assert_eq!((error.kind(), error.exit_code()), (Kind::DataLoss, 1));
         assert!(error.to_string().contains("has gone back") && error.to_string().contains("|3"), "{error}");
     }
-    source.accept_history();
+    source.accept_history(before.position());
     assert_eq!(keys(&drain(&mut source).await), [3, 4]);
 }
 
