@@ -24,7 +24,7 @@ SOURCES = [PACKAGE / "_core.pyi", PACKAGE / "_ledger.py"]
 # What a reader calls by name; other names with underscores are for Python and for notebooks.
 SHOWN_SPECIAL = {"__iter__", "__aiter__", "__len__", "__bool__"}
 ARROW = "__arrow_c_"
-BY_HAND = "This page is made by `make docs`"
+MADE = "This page is made by `make docs`"
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -137,7 +137,7 @@ def api() -> str:
     known = definitions()
     parts = [
         "# API",
-        f"{BY_HAND} from the stub `foodstream/_core.pyi`, which mypy compares with the binary.",
+        f"{MADE} from the stub `foodstream/_core.pyi`, which mypy compares with the binary.",
         "`ConfigLike` is a path to a YAML file, nested mappings with the same keys, or a `Config`. `overrides` is laid"
         ' over everything else, as `{"cdc": {"batch_limit": 500}}`. A wrong argument raises `TypeError` or'
         " `ValueError`, a wrong configuration `ConfigError`, each with what to write instead.",
@@ -202,7 +202,7 @@ def keys() -> str:
         [
             "# Keys of the configuration",
             "",
-            f"{BY_HAND} from `foodstream config schema`. [CONFIGURATION.md](CONFIGURATION.md) says what each key is",
+            f"{MADE} from `foodstream config schema`. [CONFIGURATION.md](CONFIGURATION.md) says what each key is",
             "for, where values come from, and how they are written; defaults that depend on another key stand there.",
             "",
             *rows,

@@ -149,8 +149,8 @@ class Producer:
 
     Raises ``ConfigError`` at once if the configuration is wrong; nothing is connected before the first call.
     ``start_from`` is a position as the state file holds it, ``2025-11-18 12:30:45.123456|42``; ``adopt`` accepts one
-    that the topic contradicts. ``once_wait`` is how many seconds a run with ``once`` waits for open transactions.
-    One call at a time; ``stop``, ``status`` and the progress may be used from any thread.
+    that the topic, the state file or the database contradicts. ``once_wait`` is how many seconds a run with ``once``
+    waits for open transactions. One call at a time; ``stop``, ``status`` and the progress may be used from any thread.
     """
 
     def __new__(
@@ -445,11 +445,11 @@ def peek(
 ) -> Rows:
     """Return the newest messages of the topic, or the newest rows of the table, without moving anything.
 
-    ``"topic"``: up to ``n`` committed messages, the newest last, in the columns of ``quarantine`` without ``date``;
-    ``reasons`` is null where the consumer would accept the message. ``topic`` names another one than the configured.
-    With ``offset``, or ``timestamp``, a datetime with a zone or seconds since 1970, they are the first ``n`` from there
-    on. No group is joined and no offset is committed. ``"table"``: up to ``n`` rows, the newest first, in the columns
-    that their messages have.
+    ``"topic"``: up to ``n`` committed messages, the newest last, in the columns of ``quarantine`` without ``date``,
+    ``timestamp`` in milliseconds as there; ``reasons`` is null where the consumer would accept the message. ``topic``
+    names another one than the configured. With ``offset``, or ``timestamp``, a datetime with a zone or seconds since
+    1970, they are the first ``n`` from there on. No group is joined and no offset is committed. ``"table"``: up to
+    ``n`` rows, the newest first, in the columns that their messages have.
 
     Raises ``BrokerError``, ``SourceError`` and ``ConfigError``.
     """

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, AnyStr
 
 import psycopg
 import psycopg.sql
@@ -31,6 +31,8 @@ ORDERS_SQL = ROOT / "db" / "orders.sql"
 USER = "student"
 PASSWORD = "student123"
 COMMAND_TIMEOUT_SEC = 120.0
+# How long a child may take to end once the test is done with it, and once it has been told to.
+END_TIMEOUT_SEC = 30.0
 # The longest first: with several workers, one that begins late with a long test keeps all others waiting.
 LONGEST_FIRST = (
     "test_torture.py",
@@ -279,6 +281,23 @@ def purchases(pipeline: Pipeline) -> Pipeline:
     }
     topics.create(pipeline.database.services.brokers, topic)
     return pipeline
+
+
+@contextlib.contextmanager
+def ended(child: subprocess.Popen[AnyStr]) -> Iterator[subprocess.Popen[AnyStr]]:
+    """A child that has ended when the test has, whatever came between; ``Popen`` by itself waits without limit."""
+    with child:
+        try:
+            yield child
+            child.wait(END_TIMEOUT_SEC)
+        finally:
+            if child.poll() is None:
+                # First by a signal that it can answer: what it started itself goes with it.
+                child.terminate()
+                try:
+                    child.wait(END_TIMEOUT_SEC)
+                except subprocess.TimeoutExpired:
+                    child.kill()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import foodstream
 import polars
 import psycopg
@@ -174,4 +173,4 @@ def test_names_of_the_migration_table_exist() -> None:
         assert hasattr(foodstream, name), name
     for name in set(re.findall(r"consumer\.([a-z_]+)\(", text)):
         assert hasattr(foodstream.Consumer, name), name
-    assert duckdb.__version__ and len(re.findall(r"^\| `", text, re.MULTILINE)) > 30
+    assert len(re.findall(r"^\| `", text, re.MULTILINE)) > 30

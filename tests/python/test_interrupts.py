@@ -14,6 +14,7 @@ from typing import Any
 
 import foodstream
 import pytest
+from conftest import ended
 from foodstream._stack import process
 from nowhere import settings
 
@@ -53,7 +54,7 @@ def test_ctrl_c_ends_a_blocked_call_at_once(call: str, tmp_path: Path) -> None:
 
 def taken_to_raise(call: str, tmp_path: Path) -> float:
     arguments = [sys.executable, "-c", _INTERRUPTED, json.dumps(settings(tmp_path)), call]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as child:
+    with ended(subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "blocked\n"
         sent = time.time()
@@ -110,7 +111,7 @@ def test_ctrl_c_ends_a_call_to_a_server_that_says_nothing(call: str, tmp_path: P
 
 def taken_by_silence(call: str, config: dict[str, Any], silent: socket.socket) -> float:
     arguments = [sys.executable, "-c", _ASKING, json.dumps(config), call]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as child:
+    with ended(subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)) as child:
         assert child.stdout is not None
         silent.settimeout(60)
         connection, _ = silent.accept()

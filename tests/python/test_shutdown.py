@@ -11,6 +11,7 @@ from typing import Any
 
 import foodstream
 import pytest
+from conftest import ended
 from nowhere import settings
 
 _LEAVING = """
@@ -74,7 +75,7 @@ thread.join()
 
 def test_ctrl_c_ends_a_run_of_an_ordinary_thread_too(tmp_path: Path) -> None:
     words = [sys.executable, "-c", _WAITING, json.dumps(settings(tmp_path))]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    with ended(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as child:
         assert child.stdout is not None and child.stdout.readline() == "waiting\n"
         child.send_signal(signal.SIGINT)
         _, told = child.communicate(timeout=30)

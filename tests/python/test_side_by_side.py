@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import ROOT
+from conftest import ROOT, ended
 
 RUNNER = [sys.executable, str(ROOT / "tests" / "side_by_side.py")]
 
@@ -40,7 +40,7 @@ def test_the_code_is_that_of_the_first_to_fail_after_all_have_ended(tmp_path: Pa
 def test_a_runner_that_is_told_to_end_ends_what_it_started(tmp_path: Path, eventually: Callable[..., None]) -> None:
     script = f"trap 'touch {tmp_path}/$0.told; exit' TERM; touch {tmp_path}/$0.ready; while :; do sleep 0.05; done"
     words = [*RUNNER, "--", "sh", "-c", script, "a", "--", "sh", "-c", script, "b"]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as runner:
+    with ended(subprocess.Popen(words, stdout=subprocess.DEVNULL)) as runner:
         eventually(lambda: len(list(tmp_path.glob("*.ready"))) == 2, "both to run")
         runner.send_signal(signal.SIGTERM)
         assert runner.wait(20) == 128 + signal.SIGTERM
@@ -53,9 +53,8 @@ def test_a_command_that_hangs_is_killed_with_all_it_started_and_named(tmp_path: 
     os.mkfifo(pipe)
     script = f"trap '' TERM; sleep 600 > {pipe} & echo begun; wait"
     words = [*RUNNER, *shell(script), *shell("echo 'test result: ok. 3 passed'")]
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, text=True, env={**os.environ, "TEST_LIMIT_SEC": "0.5"}
-    ) as runner:
+    limited = {**os.environ, "TEST_LIMIT_SEC": "0.5"}
+    with ended(subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=limited)) as runner:
         assert pipe.read_text() == ""
         said, _ = runner.communicate(timeout=60)
     assert runner.returncode == 124

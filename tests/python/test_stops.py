@@ -42,6 +42,10 @@ LONGEST_STOP_SEC = 6.0
 # Rows are to flow again within this time after a service has come back.
 BACK_SEC = 120
 
+# Ten kills of a consumer take two minutes by their pauses alone where the first ten fell into no work, and services
+# are started and restarted besides.
+pytestmark = pytest.mark.timeout(600)
+
 
 class QuickGroups(Kafka):
     def _settings(self) -> dict[str, object]:

@@ -211,16 +211,6 @@ def test_every_public_call_that_takes_an_argument_is_gone_through() -> None:
             taken = set(inspect.signature(call).parameters) - {"self"}
         except ValueError:  # classes that only the package makes
             continue
-        for argument in taken - {
-            "config",
-            "overrides",
-            "source",
-            "event",
-            "messages",
-            "connection",
-            "cursor",
-            "pipeline",
-            "fn",
-        }:
+        for argument in taken - BY_PLACE:
             said = (f"{argument}=", f'"{argument}"', f"'{argument}'")
             assert any(word in source for word in said), f"{name}({argument})"

@@ -159,22 +159,24 @@ class Crew:
             self.ledger.finds("loud", f"{member.log.name}: {code} after SIGTERM: {process.tail(member.log, LOG_LINES)}")
 
     def tend(self) -> None:
-        """Looks for members that have ended by themselves; those without an excuse are found and replaced."""
+        """Looks for members that have ended by themselves: without an excuse that is a finding, and they are replaced.
+
+        An armed one is not: whoever armed it starts what comes after it, and two would come of one.
+        """
         for member in [member for member in self.members if member.has_ended()]:
             self.members.remove(member)
             code = member.child.returncode
-            if member.point and code in member.excused:
-                continue
-            if code in self.forgiven:
+            if code in self.forgiven and not member.point:
                 self.owed.append(member.side)
                 continue
-            if code not in member.excused:
+            if code not in (*member.excused, *self.forgiven):
                 end = process.tail(member.log, LOG_LINES)
                 self.ledger.finds("loud", f"{member.log.name} ended by itself with {code}: {end}")
                 self.ends += 1
                 if self.ends > MOST_ENDS:
                     raise BrokenError(f"{self.ends} processes ended by themselves, the last with: {end}")
-            self.start(member.side)
+            if not member.point:
+                self.start(member.side)
 
     def forgive(self, *codes: int) -> None:
         """From now on members may end with these codes. Without any, that is over, and who did so is replaced."""

@@ -216,16 +216,25 @@ class Faults:
         # One that is still starting would take over when it wakes up, and rightly: whoever came last may publish.
         if not self.wait(zombie.has_published, REACH_TIMEOUT_SEC):
             self.ledger.finds("alive", f"{zombie.log.name} published nothing in {REACH_TIMEOUT_SEC:.0f} s")
-        zombie.signal(signal.SIGSTOP)
+        if zombie not in self.crew.members:
+            # It ended by itself in the wait, which is a finding, and another one has its place.
+            return
         self.crew.members.remove(zombie)
-        before = self._position()
-        self.crew.start(PRODUCER)
-        if not self.wait(lambda: self._position() != before, REACH_TIMEOUT_SEC):
-            self.ledger.finds("alive", "a second producer published nothing while the first was stopped")
-        zombie.signal(signal.SIGCONT)
+        try:
+            zombie.signal(signal.SIGSTOP)
+            before = self._position()
+            self.crew.start(PRODUCER)
+            if not self.wait(lambda: self._position() != before, REACH_TIMEOUT_SEC):
+                self.ledger.finds("alive", "a second producer published nothing while the first was stopped")
+            zombie.signal(signal.SIGCONT)
+            self._expect_its_end(zombie)
+        finally:
+            # The crew does not know it any more, and a stopped process would stay for ever.
+            zombie.kill()
+
+    def _expect_its_end(self, zombie: Member) -> None:
         if not self.wait(zombie.has_ended, FENCED_TIMEOUT_SEC):
             self.ledger.finds("loud", f"{zombie.log.name} was fenced and did not end")
-            zombie.kill()
         elif zombie.child.returncode != FAILED or "another producer" not in process.tail(zombie.log, 20):
             said = process.tail(zombie.log, 5)
             self.ledger.finds("loud", f"{zombie.log.name} was fenced and ended with {zombie.child.returncode}: {said}")

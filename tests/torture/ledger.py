@@ -14,7 +14,6 @@ from typing import Any
 
 # What is shown of each kind of finding; the rest is counted.
 SHOWN = 5
-KILL, ERROR = "kill", "error"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from typing import Any
 
 import psycopg
 from confluent_kafka import KafkaException, Producer
-from foodstream._stack import process
 
 from torture.watch import CANARY, POISON
 
@@ -328,16 +327,3 @@ class Load:
         for thread in threads:
             if thread.is_alive():
                 thread.join(JOIN_TIMEOUT_SEC)
-
-
-def wait_for_server(connect: Connect, timeout_sec: float) -> bool:
-    """Whether the server takes a connection within that time."""
-
-    def takes() -> bool:
-        try:
-            connect().close()
-        except psycopg.OperationalError:
-            return False
-        return True
-
-    return process.wait_until(takes, timeout_sec)

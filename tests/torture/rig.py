@@ -3,6 +3,7 @@
 The pipeline reaches PostgreSQL and Kafka through the proxies alone; load and oracles go to the services themselves.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -76,22 +77,31 @@ class Rig:
         self.crew.config.write_text(json.dumps(self.config, indent=2), encoding="utf-8")
 
     def close(self) -> None:
-        """Ends the crew, the proxies and the services, and gives the disk back."""
-        self.crew.close()
-        for proxy in (self.to_postgres, *self.to_brokers):
-            proxy.stop()
+        """Ends the crew, the proxies and the services, and gives the disk back: each, though another one raises."""
+        with contextlib.ExitStack() as ends:
+            # Called from the last to the first.
+            ends.callback(self.disk.close)
+            ends.callback(self._keep_what_was_found)
+            ends.callback(self.stack.reset)
+            ends.callback(self._wake_services)
+            for proxy in (self.to_postgres, *self.to_brokers):
+                ends.callback(proxy.stop)
+            ends.callback(self.crew.close)
+
+    def _wake_services(self) -> None:
         services: list[Postgres | Kafka] = []
         if self.stack.exists():
             services = [self.stack.postgres, *self.stack.nodes]
         for running in (service.running for service in services):
             if running is not None:
-                # One that was stopped by SIGSTOP hears nothing else.
-                os.kill(running.pid, signal.SIGCONT)
-        self.stack.reset()
+                # One that was stopped by SIGSTOP hears nothing else; one that has just ended needs nothing.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(running.pid, signal.SIGCONT)
+
+    def _keep_what_was_found(self) -> None:
         if self.disk.mounted and self.ledger.findings:
             # Whoever looks into what was found wants to see the files, and they go with the disk.
             shutil.copytree(self.disk.folder, self.folder / "lake-as-found", ignore=shutil.ignore_patterns("ballast"))
-        self.disk.close()
 
     def connect(self) -> psycopg.Connection[Any]:
         """A session of the user the pipeline runs as, past the proxy; commits by itself."""

@@ -4,6 +4,7 @@ Nothing raises for what it finds: findings are the ledger's. What raises is the 
 server that does not start.
 """
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -68,6 +69,7 @@ class Options:
         if self.duration_sec is not None:
             words.append(f"DURATION={self.duration_sec:g}")
         more = ["--short"] * self.short + [f"--brokers {self.brokers}"] * (self.brokers > 1)
+        more += [f"--rate {self.rows_per_sec}"] * (self.rows_per_sec != Options.rows_per_sec)
         if more:
             words.append(f'TORTURE="{" ".join(more)}"')
         return f"make torture {' '.join(words)}"
@@ -85,22 +87,21 @@ class Run:
         self.begun = time.monotonic()
 
     def __call__(self) -> Ledger:
-        if self.options.deck.get(Fault.FULL_DISK):
-            self.rig.disk.mount()
-        try:
-            self.rig.start()
-            load = self._load()
+        with contextlib.ExitStack() as ends:
+            ends.callback(self.ledger.end)
+            ends.callback(self.rig.close)
+            # Called first: what goes with the rig is nothing that the lake has lost.
+            ends.callback(self.watch.abandon)
+            if self.options.deck.get(Fault.FULL_DISK):
+                self.rig.disk.mount()
             try:
-                self._torture(load)
-                self._drain(load)
-            finally:
-                load.close()
-            self._judge()
-        except BrokenError as broken:
-            self.ledger.finds("alive", f"given up: {broken}")
-        finally:
-            self.rig.close()
-            self.ledger.end()
+                self.rig.start()
+                with contextlib.closing(self._load()) as load:
+                    self._torture(load)
+                    self._drain(load)
+                self._judge()
+            except BrokenError as broken:
+                self.ledger.finds("alive", f"given up: {broken}")
         return self.ledger
 
     def _load(self) -> Load:

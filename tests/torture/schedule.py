@@ -29,7 +29,7 @@ class Fault(StrEnum):
     KILL_BROKER = "SIGKILL of the broker"
     KILL_POSTMASTER = "SIGKILL of the postmaster"
     KILL_AT_FAILPOINT = "kill at a failpoint"
-    ERROR_AT_FAILPOINT = "I/O error at a failpoint"
+    ERROR_AT_FAILPOINT = "error at a failpoint"
     STOP_PRODUCER = "SIGTERM and restart of the producer"
     STOP_BROKER = "SIGTERM and restart of the broker"
     RESTART_POSTGRES_FAST = "fast restart of PostgreSQL"

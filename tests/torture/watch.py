@@ -47,6 +47,12 @@ class Watch(threading.Thread):
         self.ledger.checked["looks of a globbing reader at all files"] = self.looks
         self.ledger.checked["files seen by it"] = len(self.known)
 
+    def abandon(self) -> None:
+        """Ends without a last look; nothing if it has ended or never began."""
+        self._stopping.set()
+        if self.is_alive():
+            self.join()
+
     def run(self) -> None:
         while not self._stopping.wait(LOOK_EVERY_SEC):
             try:
