@@ -55,8 +55,8 @@ pub fn read(path: &Path) -> Result<Option<Cursor>> {
     let text = text.trim();
     let place = || {
         format!(
-            "the state file {} does not hold a position; restore it, delete it to start at \
-             cdc.default_start_timestamp, or name the position with --start-from",
+            "the state file {} does not hold a position; restore it, delete it to go on at the published \
+             cursor (where there is none, at cdc.default_start_timestamp), or name the position with --start-from",
             path.display()
         )
     };
