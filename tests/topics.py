@@ -99,7 +99,7 @@ def each(brokers: str, topic: str) -> Iterator[Message]:
 
 def has_group(brokers: str, group: str) -> bool:
     """Whether the cluster knows a group of this name, with members or with offsets."""
-    listed = AdminClient(_client(brokers)).list_consumer_groups(request_timeout=TIMEOUT_SEC).result()
+    listed = AdminClient(_client(brokers)).list_consumer_groups(request_timeout=TIMEOUT_SEC).result(TIMEOUT_SEC)
     return group in {known.group_id for known in listed.valid}
 
 

@@ -25,6 +25,9 @@ use super::totals_topic::{self, Publishing, TotalsTopic};
 /// Longest wait for one answer of the cluster while the position is read back.
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Rows of one poll come to the consumer within this time of each other.
+const SETTLE_WAIT: Duration = Duration::from_millis(100);
+
 /// Of the memory budget, the share of one page: two live at once, one being read and one being sent, and beside them
 /// stands the send queue. With the usual budget a whole transaction of ordinary rows fits.
 const PAGE_SHARE: u64 = 4;
@@ -251,6 +254,7 @@ pub fn consumer(
         topic: topic_spec(kafka),
         limits: limits(settings),
         trigger: settings.consumer.trigger_interval,
+        settle: SETTLE_WAIT,
         starting_offsets: settings.consumer.starting_offsets.clone(),
         fail_on_data_loss: settings.consumer.fail_on_data_loss,
         retry: settings.retry.clone(),

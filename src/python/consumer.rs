@@ -403,8 +403,8 @@ impl Batch {
         let facts: [(&str, &dyn std::fmt::Display); 3] =
             [("accepted", &accepted), ("rejected", &rejected), ("offsets", &offsets)];
         let facts = html::facts(&format!("batch {}", self.handed.id), &facts);
-        let first = self.handed.batch.accepted.first().map(|dated| html::rows(&dated.rows, SHOWN_ROWS)).transpose();
-        let first = first.map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(facts + &first.unwrap_or_default())
+        let accepted = self.handed.batch.accepted.iter().map(|dated| &dated.rows);
+        let first = html::rows(accepted, SHOWN_ROWS).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(facts + &first)
     }
 }

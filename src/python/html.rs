@@ -25,24 +25,36 @@ pub fn facts(caption: &str, facts: &[(&str, &dyn Display)]) -> String {
     out + "</tbody></table>"
 }
 
-/// The first rows of a batch.
-pub fn rows(batch: &RecordBatch, most: usize) -> Result<String, ArrowError> {
+/// The first rows of batches of one schema; nothing where there is no batch.
+pub fn rows<'a>(batches: impl IntoIterator<Item = &'a RecordBatch>, most: usize) -> Result<String, ArrowError> {
     let options = FormatOptions::default().with_null("null").with_display_error(true);
-    let columns = &batch.columns()[..batch.num_columns().min(MAX_COLUMNS)];
-    let cells: Vec<ArrayFormatter<'_>> =
-        columns.iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options)).collect::<Result<_, _>>()?;
-    let mut out = String::from("<table><thead><tr>");
-    for field in batch.schema().fields().iter().take(MAX_COLUMNS) {
-        let _ = write!(out, "<th>{}</th>", escape(field.name()));
-    }
-    out.push_str("</tr></thead><tbody>");
-    for row in 0..batch.num_rows().min(most) {
-        out.push_str("<tr>");
-        for cell in &cells {
-            let text: String = cell.value(row).to_string().chars().take(MAX_CHARACTERS).collect();
-            let _ = write!(out, "<td>{}</td>", escape(&text));
+    let (mut out, mut left) = (String::new(), most);
+    for batch in batches {
+        if out.is_empty() {
+            out.push_str("<table><thead><tr>");
+            for field in batch.schema().fields().iter().take(MAX_COLUMNS) {
+                let _ = write!(out, "<th>{}</th>", escape(field.name()));
+            }
+            out.push_str("</tr></thead><tbody>");
         }
-        out.push_str("</tr>");
+        let columns = &batch.columns()[..batch.num_columns().min(MAX_COLUMNS)];
+        let cells: Vec<ArrayFormatter<'_>> =
+            columns.iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options)).collect::<Result<_, _>>()?;
+        for row in 0..batch.num_rows().min(left) {
+            out.push_str("<tr>");
+            for cell in &cells {
+                let text: String = cell.value(row).to_string().chars().take(MAX_CHARACTERS).collect();
+                let _ = write!(out, "<td>{}</td>", escape(&text));
+            }
+            out.push_str("</tr>");
+        }
+        left = left.saturating_sub(batch.num_rows());
+        if left == 0 {
+            break;
+        }
     }
-    Ok(out + "</tbody></table>")
+    if !out.is_empty() {
+        out.push_str("</tbody></table>");
+    }
+    Ok(out)
 }

@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, AnyStr
@@ -33,6 +33,8 @@ PASSWORD = "student123"
 COMMAND_TIMEOUT_SEC = 120.0
 # How long a child may take to end once the test is done with it, and once it has been told to.
 END_TIMEOUT_SEC = 30.0
+# Of each stream's log, where a test failed.
+LOG_LINES_SHOWN = 60
 # The longest first: with several workers, one that begins late with a long test keeps all others waiting.
 LONGEST_FIRST = (
     "test_torture.py",
@@ -62,6 +64,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return file if file.endswith(TOGETHER) else nodeid
 
     return Scheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure is shown with what the test's streams said, since their folder is gone soon."""
+    report = yield
+    if report.failed and isinstance(made := getattr(item, "funcargs", {}).get("pipeline"), Pipeline):
+        for log in sorted(made.folder.glob("*.log")):
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            report.sections.append((f"last lines of {log.name}", "\n".join(lines[-LOG_LINES_SHOWN:])))
+    return report
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ from conftest import ended
 from foodstream._stack import process
 from nowhere import settings
 
+# A call looks every 50 ms and ends within 200 ms where a processor is free; of those it may find none for a while.
+LONGEST_HEARD_SEC = 3.0
+
 _INTERRUPTED = """
 import json, signal, sys, threading, time, foodstream
 from foodstream import purchases
@@ -231,7 +234,7 @@ def test_ctrl_c_ends_a_loop_wherever_it_lands_and_leaves_the_object_usable(
             seen += len(batch)
             while place == "body":
                 in_body.set()
-    assert time.monotonic() - sent[0] < 0.2 + 0.1, "0.1 s for a busy machine"
+    assert time.monotonic() - sent[0] < LONGEST_HEARD_SEC
     assert seen == (0 if place == "opening" else 10)
     assert consumer.run(available_now=True).commit is not None
     consumer.close()
@@ -249,7 +252,7 @@ def test_ctrl_c_ends_a_loop_that_is_not_in_python(
         sent = ctrl_c(lambda: consumer.last_progress is not None)
         with pytest.raises(KeyboardInterrupt):
             list(consumer)  # takes all batches in one step of Python, and each comes faster than a wait looks up
-        assert time.monotonic() - sent[0] < 0.2 + 0.1, "0.1 s for a busy machine"
+        assert time.monotonic() - sent[0] < LONGEST_HEARD_SEC
         assert 0 < len(foodstream.read(pipeline.config)) < rows
         consumer.run(available_now=True)
     assert foodstream.verify_pipeline(pipeline.config)

@@ -103,8 +103,6 @@ def test_a_streaming_producer_waits_for_such_a_broker_and_stops_when_told(
 
     eventually(waits, "the producer to come to where it waits")
     assert producer.poll() is None
-    begun = time.monotonic()
     producer.send_signal(signal.SIGTERM)
     assert producer.wait(10) == 0
-    assert time.monotonic() - begun < 2
     assert not pipeline.state_file.exists()

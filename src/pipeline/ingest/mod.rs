@@ -66,6 +66,8 @@ pub struct Ingest<C, K> {
     chunk: MessageBatch,
     open: MicroBatch,
     opened_at: Option<Instant>,
+    /// When the last batch with messages was closed.
+    closed_at: Option<Instant>,
     /// Nothing can be added to the open batch: what follows it is gone.
     cut_short: bool,
     /// This call ends by itself, so it gives up on services that stay away.
@@ -114,6 +116,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             chunk: MessageBatch::default(),
             open: MicroBatch::default(),
             opened_at: None,
+            closed_at: None,
             cut_short: false,
             options,
             unknown_keys: 0,
@@ -317,10 +320,8 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         if self.reader.is_full(self.options.limits) {
             return Ok(());
         }
-        let until_trigger = self.opened_at.map_or(POLL_WAIT, |opened| {
-            self.options.trigger.saturating_sub(self.clock.instant().duration_since(opened))
-        });
-        let step = match self.reader.read(&mut self.chunk, self.options.limits, until_trigger.min(POLL_WAIT)) {
+        let wait = self.until_trigger().map_or(POLL_WAIT, |left| left.min(POLL_WAIT));
+        let step = match self.reader.read(&mut self.chunk, self.options.limits, wait) {
             Ok(step) => step,
             Err(error) => return self.after_read_error(error),
         };
@@ -371,11 +372,19 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         if !self.reader.has_moved() {
             return false;
         }
-        let waited = self.opened_at.map(|opened| self.clock.instant().duration_since(opened));
-        match waited {
-            Some(waited) => waited >= self.options.trigger || targets.is_some_and(|targets| self.completes(targets)),
+        match self.until_trigger() {
+            Some(left) => left.is_zero() || targets.is_some_and(|targets| self.completes(targets)),
             None => self.reader.at_end(),
         }
+    }
+
+    /// How long the open batch may still grow: to one trigger after the batch before was closed, as Spark counts it.
+    /// `None` while it has no message.
+    fn until_trigger(&self) -> Option<Duration> {
+        let (opened, trigger) = (self.opened_at?, self.options.trigger);
+        let settled = opened + self.options.settle.min(trigger);
+        let due = self.closed_at.map_or(settled, |closed| settled.max(closed + trigger));
+        Some(due.saturating_duration_since(self.clock.instant()))
     }
 
     /// Closes the open batch and gives it to the writer, after the one before has its outcome; unless that
@@ -400,7 +409,9 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     fn close_open(&mut self, ranges: Vec<OffsetRange>) -> Result<MicroBatch> {
         self.take_validated()?;
         let mut batch = std::mem::take(&mut self.open);
-        self.opened_at = None;
+        if self.opened_at.take().is_some() {
+            self.closed_at = Some(self.clock.instant());
+        }
         self.cut_short = false;
         batch.ranges = ranges;
         if let Some(recent) = self.recent()? {

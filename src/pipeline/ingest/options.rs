@@ -15,8 +15,11 @@ use crate::validate::Validator;
 pub struct Options {
     pub topic: TopicSpec,
     pub limits: Limits,
-    /// Longest time a batch stays open after its first message.
+    /// From the end of one batch to the end of the next, unless that is full before; so the longest wait of a message.
     pub trigger: Duration,
+    /// After a pause as long as the trigger a batch need not wait for it; only this long, so that what was published
+    /// together stays together.
+    pub settle: Duration,
     pub starting_offsets: config::StartingOffsets,
     pub fail_on_data_loss: bool,
     pub retry: config::Retry,

@@ -24,26 +24,56 @@ fn a_batch_ends_by_its_bytes() {
 }
 
 #[test]
-fn a_batch_ends_by_its_trigger() {
-    let bench = Bench::new(1);
+fn a_batch_ends_one_trigger_after_the_one_before() {
+    let mut bench = Bench::new(1);
+    bench.options.settle = Duration::from_millis(100);
     bench.append(0, 1..=2);
     let (broker, lake, stop) = (bench.broker.clone(), bench.lake.clone(), bench.stop.clone());
-    let mut late = false;
+    let mut late = vec![(Duration::from_secs(2), 4), (Duration::from_secs(1), 3)];
+    let mut first = None;
     let mut ingest = bench.open(move |poll| {
         let commits = lake.commits().len();
-        assert!(commits == 0 || poll.at >= Duration::from_secs(5), "committed after {:?}", poll.at);
-        if !late && poll.at >= Duration::from_secs(3) {
-            late = true;
-            append(&broker, 0, 3..=3);
+        if commits > 0 && first.is_none() {
+            first = Some(poll.at);
+            assert!(poll.at < Duration::from_secs(1), "nothing was there before it: {:?}", poll.at);
         }
-        if commits > 0 {
-            assert!(poll.at < Duration::from_secs(6), "no longer than the trigger and a poll: {:?}", poll.at);
+        if let Some(first) = first {
+            let since = poll.at - first;
+            assert!(commits < 2 || since >= Duration::from_millis(4_800), "committed after {since:?}");
+            assert!(commits > 1 || since < Duration::from_secs(6), "no longer than the trigger and a poll: {since:?}");
+            if let Some((_, id)) = late.pop_if(|(after, _)| since >= *after) {
+                append(&broker, 0, id..=id);
+            }
+        }
+        if commits > 1 {
             stop.request();
         }
     });
     let done = ingest.run(FOREVER).unwrap();
-    assert_eq!(bench.commits(), [(vec![range(0, 0, 3)], 3)], "the late one joined the open batch");
-    assert_eq!(done.counts.input, 3);
+    assert_eq!(bench.commits(), [(vec![range(0, 0, 2)], 2), (vec![range(0, 2, 4)], 2)], "both late ones are in one");
+    assert_eq!(done.counts.input, 4);
+}
+
+#[test]
+fn after_a_pause_a_batch_waits_only_for_what_was_published_with_its_first_message() {
+    let mut bench = Bench::new(1);
+    bench.options.settle = Duration::from_millis(100);
+    bench.append(0, 1..=1);
+    let (broker, lake, stop) = (bench.broker.clone(), bench.lake.clone(), bench.stop.clone());
+    let mut later = None;
+    let mut ingest = bench.open(move |poll| match (lake.commits().len(), later) {
+        (1, None) if poll.at >= Duration::from_secs(8) => {
+            append(&broker, 0, 2..=3);
+            later = Some(poll.at);
+        }
+        (2, Some(later)) => {
+            assert!(poll.at - later < Duration::from_secs(1), "it waited {:?}", poll.at - later);
+            stop.request();
+        }
+        _ => (),
+    });
+    ingest.run(FOREVER).unwrap();
+    assert_eq!(bench.commits(), [(vec![range(0, 0, 1)], 1), (vec![range(0, 1, 3)], 2)]);
 }
 
 #[test]

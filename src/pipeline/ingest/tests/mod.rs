@@ -131,6 +131,7 @@ impl Bench {
             topic,
             limits: Limits { max_messages: u64::MAX, max_bytes: u64::MAX },
             trigger: Duration::from_secs(5),
+            settle: Duration::from_secs(5),
             starting_offsets: StartingOffsets::Earliest,
             fail_on_data_loss: true,
             retry,
