@@ -24,8 +24,12 @@ pub use cursor::CursorRecord;
 pub use plan::{Found, plan};
 pub use start::{Start, StartOrigin};
 
-/// A second fence within this time is another living producer, not an echo of our own (K5).
+/// So many fences within this time are another living producer, not echoes of our own (K5). One fence cannot say it: a
+/// single start of another producer asks the broker again and again, and fences with each question.
 const FENCE_WINDOW: Duration = Duration::from_secs(60);
+const MAX_FENCES: usize = 5;
+/// Without a cursor record nothing tells whose rows came last.
+const MAX_FENCES_WITHOUT_CURSOR: usize = 2;
 /// A transaction that cannot be taken back soon is left to the broker's own time-out.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -83,16 +87,10 @@ pub struct Publisher<F: ProducerFactory, C> {
     open: Option<OpenTransaction>,
     /// The cursor record as it was last read or written: what a fence is judged by.
     known: Option<CursorRecord>,
-    last_fence: Option<Instant>,
-    /// A fence that has not been recovered from.
-    fence: Option<Fence>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fence {
-    First,
-    /// Within [`FENCE_WINDOW`] of the one before.
-    Again,
+    /// Those of the last [`FENCE_WINDOW`].
+    fences: Vec<Instant>,
+    /// The last one has not been recovered from.
+    is_fenced: bool,
 }
 
 impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
@@ -135,8 +133,8 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
             record,
             open: None,
             known: None,
-            last_fence: None,
-            fence: None,
+            fences: Vec::new(),
+            is_fenced: false,
         };
         let start = publisher.begin_anew()?;
         // For this start alone.
@@ -188,21 +186,23 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
     }
 
     /// After a failure: a new producer instance, which fences the old one and ends what it left open, and the
-    /// position read back. A second fence within a minute, or another writer's record, is `Kind::Fenced` (K5).
+    /// position read back. After a fence another writer's record is `Kind::Fenced`, and so are many fences within a
+    /// minute (K5): of two producers the one whose record is the last goes on.
     /// After a fence the caller waits a random moment first, so that two producers do not fence in step.
     pub fn recover(&mut self) -> Result<Start> {
         self.producer = None;
         self.open = None;
-        if self.fence == Some(Fence::Again) {
-            return Err(self.fenced_twice());
+        let most = if self.options.exactly_once { MAX_FENCES } else { MAX_FENCES_WITHOUT_CURSOR };
+        if self.is_fenced && self.fences.len() >= most {
+            return Err(self.fenced_too_often());
         }
-        if self.fence.is_some() && self.options.exactly_once {
+        if self.is_fenced && self.options.exactly_once {
             // Asked before taking the id back as well, so that a living producer is not disturbed needlessly.
             let last = start::read_back(&mut self.cluster, &self.options, self.options.timeout)?;
             self.check_echo(last.as_ref())?;
         }
         let start = self.begin_anew()?;
-        self.fence = None;
+        self.is_fenced = false;
         Ok(start)
     }
 
@@ -227,9 +227,9 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
         self.open = None;
         if fenced {
             let now = SystemClock.instant();
-            let again = self.last_fence.is_some_and(|last| now.duration_since(last) < FENCE_WINDOW);
-            self.last_fence = Some(now);
-            self.fence = Some(if again { Fence::Again } else { Fence::First });
+            self.fences.retain(|&at| now.duration_since(at) < FENCE_WINDOW);
+            self.fences.push(now);
+            self.is_fenced = true;
         }
     }
 
@@ -250,12 +250,13 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
         ))
     }
 
-    fn fenced_twice(&self) -> Error {
+    fn fenced_too_often(&self) -> Error {
         Error::new(
             Kind::Fenced,
             format!(
-                "fenced twice within {} s: another producer runs pipeline `{}`; only one may: stop one of the two, or \
-                 give this one a cdc.pipeline_id of its own",
+                "fenced {} times within {} s: another producer runs pipeline `{}`; only one may: stop one of the two, \
+                 or give this one a cdc.pipeline_id of its own",
+                self.fences.len(),
                 FENCE_WINDOW.as_secs(),
                 self.options.pipeline_id
             ),
@@ -272,7 +273,7 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
             true => start::read_back(&mut self.cluster, &self.options, self.options.timeout)?,
             false => None,
         };
-        if self.fence.is_some() {
+        if self.is_fenced {
             self.check_echo(last.as_ref())?;
         }
         let topic = self.cluster.describe_known(&self.options.topic.name)?;

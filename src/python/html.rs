@@ -38,8 +38,10 @@ pub fn rows<'a>(batches: impl IntoIterator<Item = &'a RecordBatch>, most: usize)
             out.push_str("</tr></thead><tbody>");
         }
         let columns = &batch.columns()[..batch.num_columns().min(MAX_COLUMNS)];
-        let cells: Vec<ArrayFormatter<'_>> =
-            columns.iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options)).collect::<Result<_, _>>()?;
+        let cells: Vec<ArrayFormatter<'_>> = columns
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
+            .collect::<Result<_, _>>()?;
         for row in 0..batch.num_rows().min(left) {
             out.push_str("<tr>");
             for cell in &cells {

@@ -39,8 +39,9 @@ pub use sender::Sender;
 /// A bounded run asks again this soon while it waits for the horizon to pass.
 const ONCE_POLL: Duration = Duration::from_millis(50);
 /// Longest random wait before taking the transactional id back after a fence, so that two producers do not
-/// fence each other in step.
+/// fence each other in step; doubled so often at most.
 const FENCE_JITTER_MS: u64 = 1_000;
+const MAX_DOUBLINGS: u32 = 3;
 
 /// What a run is told beside its parts.
 #[derive(Clone, Debug)]
@@ -95,6 +96,8 @@ pub struct Replicate<S> {
     rows_published: u64,
     /// A call ended by an error: source and producer stand nowhere until the position is read back.
     astray: bool,
+    /// By other producers, or by the broker for a long pause.
+    fences: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +143,7 @@ impl<S: BoundedSource> Replicate<S> {
             open: None,
             rows_published: start.rows_published,
             astray: false,
+            fences: 0,
         }
     }
 
@@ -450,7 +454,10 @@ impl<S: BoundedSource> Replicate<S> {
 
     async fn recover_sink(&mut self, error: Error) -> Result<()> {
         if error.kind() == Kind::Fenced {
-            let jitter = u64::from(uuid::Uuid::new_v4().as_fields().0) % FENCE_JITTER_MS;
+            // Longer each time: one of two that fence each other then finds the time to publish, which ends the other.
+            let longest = FENCE_JITTER_MS << self.fences.min(MAX_DOUBLINGS);
+            self.fences += 1;
+            let jitter = u64::from(uuid::Uuid::new_v4().as_fields().0) % longest;
             self.stop.sleep(Duration::from_millis(jitter)).await;
         } else {
             self.pause_after(error).await?;

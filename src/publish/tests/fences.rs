@@ -72,38 +72,61 @@ fn an_echo_before_the_first_commit_of_a_process_is_an_echo_too() {
     assert_eq!(published(&broker), [1, 2]);
 }
 
+/// Published and fenced by nobody else, as often.
+fn fence_repeatedly(publisher: &mut TestPublisher, broker: &MemoryBroker, times: usize) {
+    for round in 1..=times as i64 {
+        publish(publisher, round..=round).unwrap();
+        broker.expire_transaction(TRANSACTIONAL_ID);
+        fence_of(publisher);
+        if round < times as i64 {
+            publisher.recover().unwrap();
+        }
+    }
+}
+
 #[test]
-fn a_second_fence_within_a_minute_is_another_living_producer() {
+fn many_fences_within_a_minute_are_another_living_producer() {
     let broker = MemoryBroker::new();
     let (mut publisher, _) = open(&broker, options()).unwrap();
-    for _ in 0..2 {
-        publish(&mut publisher, 1..=1).unwrap();
-        publisher.append(&rows(2..=2)).unwrap();
-        broker.expire_transaction(TRANSACTIONAL_ID);
-        fence_of(&mut publisher);
-        if publisher.last_fence.is_some() && publisher.fence == Some(Fence::Again) {
-            break;
-        }
-        publisher.recover().unwrap();
-    }
+    fence_repeatedly(&mut publisher, &broker, MAX_FENCES);
     let error = publisher.recover().unwrap_err();
     assert_eq!(error.kind(), Kind::Fenced);
-    assert!(error.to_string().contains("twice within 60 s"), "{error}");
+    assert!(error.to_string().contains("fenced 5 times within 60 s"), "{error}");
     assert!(publisher.recover().is_err(), "and it stays so");
 }
 
 #[test]
-fn a_second_fence_long_after_the_first_is_an_echo_again() {
+fn fences_long_ago_do_not_count() {
     let broker = MemoryBroker::new();
     let (mut publisher, _) = open(&broker, options()).unwrap();
-    for round in 1..=2 {
+    for round in 1..=2 * MAX_FENCES as i64 {
         publish(&mut publisher, round..=round).unwrap();
         broker.expire_transaction(TRANSACTIONAL_ID);
         fence_of(&mut publisher);
         publisher.recover().unwrap();
-        publisher.last_fence = publisher.last_fence.map(|last| last - FENCE_WINDOW);
+        publisher.fences.iter_mut().for_each(|at| *at -= FENCE_WINDOW);
     }
-    assert_eq!(published(&broker), [1, 2]);
+    assert_eq!(published(&broker), (1..=2 * MAX_FENCES as i64).collect::<Vec<_>>());
+}
+
+#[test]
+fn of_two_publishers_that_fence_each_other_the_one_with_the_last_record_goes_on() {
+    let broker = MemoryBroker::new();
+    let (mut first, _) = open(&broker, options()).unwrap();
+    publish(&mut first, 1..=1).unwrap();
+    let (mut second, _) = open(&broker, options()).unwrap();
+    publish(&mut second, 2..=2).unwrap();
+    // The start of the first one asks twice, and fences the second one twice.
+    for id in 3..=4 {
+        broker.expire_transaction(TRANSACTIONAL_ID);
+        fence_of(&mut second);
+        second.recover().unwrap();
+        publish(&mut second, id..=id).unwrap();
+    }
+    fence_of(&mut first);
+    assert_eq!(first.recover().unwrap_err().kind(), Kind::Fenced);
+    publish(&mut second, 5..=5).unwrap();
+    assert_eq!(published(&broker), [1, 2, 3, 4, 5]);
 }
 
 #[test]
