@@ -19,7 +19,7 @@ from pathlib import Path
 # Behind what is installed: only a clone that has not been built takes the package from here.
 sys.path.append(str(Path(__file__).resolve().parent.parent / "python"))
 
-from foodstream._stack import ports
+from foodstream._stack import kafka, ports
 from foodstream._stack.errors import StackError
 from foodstream.local import Stack
 
@@ -36,6 +36,8 @@ def services() -> Iterator[dict[str, str]]:
         return
     if given:
         raise StackError(f"{', '.join(given)} is set alone; set both {POSTGRES} and {KAFKA}, or neither")
+    # The tests start some thirty brokers.
+    kafka.record_archive()
     with tempfile.TemporaryDirectory(prefix="foodstream-tests-") as folder:
         stack = Stack(folder)
         try:

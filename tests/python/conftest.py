@@ -45,7 +45,7 @@ LONGEST_FIRST = (
     "test_start_orders.py",
 )
 # Their tests share services of their own, and so stay on one worker; all others go to whoever is free.
-TOGETHER = ("test_stops.py", "test_start_orders.py")
+TOGETHER = ("test_stops.py", "test_start_orders.py", "test_local.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,7 +18,7 @@ from foodstream._stack.errors import StackError
 from foodstream.local import Stack
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def spare_ports() -> dict[str, int]:
     """Two free ports that are not the defaults, which a developer's own stack may be using."""
     first = ports.spare(set())
@@ -27,8 +27,16 @@ def spare_ports() -> dict[str, int]:
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
-    stack = Stack(tmp_path / "stack")
-    yield stack
+    """One that was never up."""
+    yield (stack := Stack(tmp_path / "stack"))
+    if stack.exists():
+        stack.reset()
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One whose life the tests follow in their order, since each start costs seconds: up, in use, down, up, broken."""
+    yield (stack := Stack(tmp_path_factory.mktemp("local") / "stack"))
     if stack.exists():
         stack.reset()
 
@@ -48,7 +56,7 @@ def pids(stack: Stack) -> dict[str, int]:
 
 
 def test_up_gives_a_database_with_ten_orders_and_a_broker_and_says_where(
-    stack: Stack, spare_ports: dict[str, Any]
+    used: Stack, spare_ports: dict[str, Any]
 ) -> None:
     up = foodstream_local(
         "up",
@@ -56,12 +64,12 @@ def test_up_gives_a_database_with_ten_orders_and_a_broker_and_says_where(
         str(spare_ports["postgres_port"]),
         "--kafka-port",
         str(spare_ports["kafka_port"]),
-        folder=stack.folder,
+        folder=used.folder,
     )
     assert up.returncode == 0, up.stderr
-    assert stack.dsn in up.stdout
-    assert stack.brokers in up.stdout
-    with psycopg.connect(stack.dsn) as connection:
+    assert used.dsn in up.stdout
+    assert used.brokers in up.stdout
+    with psycopg.connect(used.dsn) as connection:
         rows = connection.execute(
             "SELECT order_id, customer_name, restaurant_name, item, amount::text, order_status, created_at::text "
             "FROM orders ORDER BY created_at, order_id"
@@ -84,60 +92,120 @@ def test_up_gives_a_database_with_ten_orders_and_a_broker_and_says_where(
     assert settings == ("logical", "UTC")
     assert stats is True
     assert kafka.brokers_seen(spare_ports["kafka_port"]) == 1
-    assert (stack.folder / "env").read_text(encoding="utf-8").splitlines() == [
+    assert (used.folder / "env").read_text(encoding="utf-8").splitlines() == [
         "FOODSTREAM__POSTGRES__HOST=127.0.0.1",
         f"FOODSTREAM__POSTGRES__PORT={spare_ports['postgres_port']}",
         f"FOODSTREAM__KAFKA__BROKERS=127.0.0.1:{spare_ports['kafka_port']}",
     ]
 
-    before = pids(stack)
-    again = foodstream_local("up", folder=stack.folder)
+    before = pids(used)
+    again = foodstream_local("up", folder=used.folder)
     assert again.returncode == 0
     assert again.stdout.startswith("already up")
-    assert pids(stack) == before
+    assert pids(used) == before
 
-    status = foodstream_local("status", folder=stack.folder)
+    status = foodstream_local("status", folder=used.folder)
     assert status.returncode == 0
     assert str(before["postgres"]) in status.stdout
     assert str(before["kafka"]) in status.stdout
-    asked = foodstream_local("psql", "-A", "-t", "-c", "SELECT count(*) FROM orders", folder=stack.folder)
+    asked = foodstream_local("psql", "-A", "-t", "-c", "SELECT count(*) FROM orders", folder=used.folder)
     assert asked.stdout.strip() == "11"
-    assert "Kafka Server started" in foodstream_local("logs", "kafka", "--lines", "500", folder=stack.folder).stdout
+    assert "Kafka Server started" in foodstream_local("logs", "kafka", "--lines", "500", folder=used.folder).stdout
 
 
-def test_down_stops_by_process_id_and_keeps_the_data_and_up_finds_it_again(
-    stack: Stack, spare_ports: dict[str, Any]
-) -> None:
-    assert sorted(stack.up(**spare_ports)) == ["kafka", "postgres"]
-    with psycopg.connect(stack.dsn, autocommit=True) as connection:
-        connection.execute("DELETE FROM orders WHERE order_id > 3")
-    assert sorted(stack.down()) == ["kafka", "postgres"]
-    assert stack.running() == {"postgres": None, "kafka": None}
-    assert not (stack.folder / "env").exists()
-    assert ports.is_free(spare_ports["postgres_port"])
-    assert ports.is_free(spare_ports["kafka_port"])
-    assert stack.down() == []
-
-    stack.up()  # on the ports of before, and without the sample orders that were deleted
-    assert stack.dsn.endswith(f":{spare_ports['postgres_port']}/food_delivery_db")
-    with psycopg.connect(stack.dsn) as connection:
-        assert connection.execute("SELECT count(*) FROM orders").fetchone() == (3,)
+def test_running_the_database_script_again_changes_nothing(used: Stack) -> None:
+    script = (Path(__file__).resolve().parents[2] / "db" / "orders.sql").read_text(encoding="utf-8")
+    used.postgres.psql(script, local.DATABASE)
+    with psycopg.connect(used.dsn) as connection:
+        assert connection.execute("SELECT count(*), max(order_id) FROM orders").fetchone() == (11, 11)
+        tables = connection.execute(
+            "SELECT tableowner, has_table_privilege('foodstream_reader', 'orders', 'select'), "
+            "has_table_privilege('foodstream_reader', 'orders', 'insert') FROM pg_tables WHERE tablename = 'orders'"
+        ).fetchone()
+    assert tables == ("student", True, False)
 
 
-def test_two_stacks_run_side_by_side(stack: Stack, spare_ports: dict[str, Any], tmp_path: Path) -> None:
+def test_two_stacks_run_side_by_side(used: Stack, tmp_path: Path) -> None:
     other = Stack(tmp_path / "other")
-    stack.up(**spare_ports)
     try:
         other.up(sample=False)
-        assert {stack.postgres.port, stack.kafka.port}.isdisjoint({other.postgres.port, other.kafka.port})
+        assert {used.postgres.port, used.kafka.port}.isdisjoint({other.postgres.port, other.kafka.port})
         with psycopg.connect(other.dsn) as connection:
             assert connection.execute("SELECT to_regclass('orders')").fetchone() == (None,)
         other.reset()
         assert not other.folder.exists()
-        assert len(pids(stack)) == 2
-        assert kafka.brokers_seen(stack.kafka.port) == 1
+        assert len(pids(used)) == 2
+        assert kafka.brokers_seen(used.kafka.port) == 1
     finally:
         other.reset()
+
+
+def test_down_stops_by_process_id_and_keeps_the_data_and_up_finds_it_again(
+    used: Stack, spare_ports: dict[str, Any]
+) -> None:
+    with psycopg.connect(used.dsn, autocommit=True) as connection:
+        connection.execute("DELETE FROM orders WHERE order_id > 3")
+    assert sorted(used.down()) == ["kafka", "postgres"]
+    assert used.running() == {"postgres": None, "kafka": None}
+    assert not (used.folder / "env").exists()
+    assert ports.is_free(spare_ports["postgres_port"])
+    assert ports.is_free(spare_ports["kafka_port"])
+    assert used.down() == []
+
+    used.up()  # on the ports of before, and without the sample orders that were deleted
+    assert used.dsn.endswith(f":{spare_ports['postgres_port']}/food_delivery_db")
+    with psycopg.connect(used.dsn) as connection:
+        assert connection.execute("SELECT count(*) FROM orders").fetchone() == (3,)
+
+
+def test_a_process_id_that_now_belongs_to_another_is_not_touched(used: Stack) -> None:
+    used.down()
+    with subprocess.Popen(["sleep", "600"]) as bystander:
+        try:
+            process.Started(bystander.pid, "another boot/123").save(used.folder / "postgres" / "process.json")
+            # PostgreSQL's own lock names it too, as after a restart of the machine that counts ids anew.
+            (used.postgres.data / "postmaster.pid").write_text(f"{bystander.pid}\n{used.postgres.data}\n")
+            assert used.running()["postgres"] is None
+            assert used.down() == []
+            assert sorted(used.up()) == ["kafka", "postgres"]
+            assert bystander.poll() is None
+        finally:
+            bystander.kill()
+
+
+def test_a_killed_service_is_started_again_and_the_other_left_alone(used: Stack) -> None:
+    before = pids(used)
+    killed = used.postgres.running
+    assert killed is not None
+    process.stop(killed, ((signal.SIGKILL, 10.0),))
+    assert used.running()["postgres"] is None
+    assert local.run({"command": "status", "dir": used.folder}) == 1
+    assert used.up() == ["postgres"]
+    assert pids(used)["kafka"] == before["kafka"]
+    assert pids(used)["postgres"] != before["postgres"]
+
+
+def test_a_broker_that_cannot_start_says_why_and_leaves_nothing_running(
+    used: Stack, spare_ports: dict[str, Any]
+) -> None:
+    used.down()
+    (used.folder / "kafka-1" / "data" / "meta.properties").write_text("version=1\ncluster.id=another\nnode.id=7\n")
+    with pytest.raises(StackError, match=r"(?s)Kafka ended while starting.*kafka\.log.*node") as caught:
+        used.up()
+    assert caught.value.exit_code == 1
+    assert used.running() == {"postgres": None, "kafka": None}
+    assert ports.is_free(spare_ports["postgres_port"])
+
+
+def test_reset_deletes_only_what_the_stack_made(used: Stack, tmp_path: Path) -> None:
+    (used.folder / "notes.txt").write_text("mine", encoding="utf-8")
+    used.reset()
+    assert [path.name for path in used.folder.iterdir()] == ["notes.txt"]
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "notes.txt").touch()
+    assert local.run({"command": "reset", "dir": foreign}) == 2
+    assert (foreign / "notes.txt").exists()
 
 
 def test_a_taken_port_given_by_name_is_an_error_and_starts_nothing(stack: Stack) -> None:
@@ -158,48 +226,6 @@ def test_a_port_that_is_none_is_a_usage_error(stack: Stack) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_a_killed_service_is_started_again_and_the_other_left_alone(stack: Stack, spare_ports: dict[str, Any]) -> None:
-    stack.up(**spare_ports, sample=False)
-    before = pids(stack)
-    killed = stack.postgres.running
-    assert killed is not None
-    process.stop(killed, ((signal.SIGKILL, 10.0),))
-    assert stack.running()["postgres"] is None
-    assert local.run({"command": "status", "dir": stack.folder}) == 1
-    assert stack.up() == ["postgres"]
-    assert pids(stack)["kafka"] == before["kafka"]
-    assert pids(stack)["postgres"] != before["postgres"]
-
-
-def test_a_process_id_that_now_belongs_to_another_is_not_touched(stack: Stack, spare_ports: dict[str, Any]) -> None:
-    stack.up(**spare_ports, sample=False)
-    stack.down()
-    with subprocess.Popen(["sleep", "600"]) as bystander:
-        try:
-            process.Started(bystander.pid, "another boot/123").save(stack.folder / "postgres" / "process.json")
-            # PostgreSQL's own lock names it too, as after a restart of the machine that counts ids anew.
-            (stack.postgres.data / "postmaster.pid").write_text(f"{bystander.pid}\n{stack.postgres.data}\n")
-            assert stack.running()["postgres"] is None
-            assert stack.down() == []
-            assert sorted(stack.up()) == ["kafka", "postgres"]
-            stack.reset()
-            assert bystander.poll() is None
-        finally:
-            bystander.kill()
-
-
-def test_reset_deletes_only_what_the_stack_made(stack: Stack, spare_ports: dict[str, Any], tmp_path: Path) -> None:
-    stack.up(**spare_ports, sample=False)
-    (stack.folder / "notes.txt").write_text("mine", encoding="utf-8")
-    assert sorted(stack.reset()) == ["kafka", "postgres"]
-    assert [path.name for path in stack.folder.iterdir()] == ["notes.txt"]
-    foreign = tmp_path / "foreign"
-    foreign.mkdir()
-    (foreign / "notes.txt").touch()
-    assert local.run({"command": "reset", "dir": foreign}) == 2
-    assert (foreign / "notes.txt").exists()
-
-
 def test_commands_on_a_stack_that_was_never_started_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     never = tmp_path / "never"
     assert local.run({"command": "down", "dir": never}) == 0
@@ -208,19 +234,6 @@ def test_commands_on_a_stack_that_was_never_started_say_so(tmp_path: Path, capsy
     assert local.run({"command": "logs", "dir": never}) == 1
     assert "start it with `foodstream local up`" in capsys.readouterr().err
     assert not never.exists()
-
-
-def test_a_broker_that_cannot_start_says_why_and_leaves_nothing_running(
-    stack: Stack, spare_ports: dict[str, Any]
-) -> None:
-    stack.up(**spare_ports, sample=False)
-    stack.down()
-    (stack.folder / "kafka-1" / "data" / "meta.properties").write_text("version=1\ncluster.id=another\nnode.id=7\n")
-    with pytest.raises(StackError, match=r"(?s)Kafka ended while starting.*kafka\.log.*node") as caught:
-        stack.up()
-    assert caught.value.exit_code == 1
-    assert stack.running() == {"postgres": None, "kafka": None}
-    assert ports.is_free(spare_ports["postgres_port"])
 
 
 def test_a_missing_download_is_one_sentence_and_exit_75(
@@ -292,16 +305,3 @@ def test_three_brokers_form_a_cluster(tmp_path: Path, eventually: Callable[..., 
         for node in nodes:
             if node.running is not None:
                 process.stop(node.running, ((signal.SIGKILL, 10.0),))
-
-
-def test_running_the_database_script_again_changes_nothing(stack: Stack, spare_ports: dict[str, Any]) -> None:
-    stack.up(**spare_ports)
-    script = (Path(__file__).resolve().parents[2] / "db" / "orders.sql").read_text(encoding="utf-8")
-    stack.postgres.psql(script, local.DATABASE)
-    with psycopg.connect(stack.dsn) as connection:
-        assert connection.execute("SELECT count(*), max(order_id) FROM orders").fetchone() == (10, 10)
-        tables = connection.execute(
-            "SELECT tableowner, has_table_privilege('foodstream_reader', 'orders', 'select'), "
-            "has_table_privilege('foodstream_reader', 'orders', 'insert') FROM pg_tables WHERE tablename = 'orders'"
-        ).fetchone()
-    assert tables == ("student", True, False)

@@ -240,6 +240,10 @@ def test_events_that_did_not_arrive_are_counted_and_told(purchases: Any, stack: 
             stack.kafka.start()
     (log,) = purchases.folder.glob("*.log")
     report = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
+    if "error" in report:
+        # Slower than the patience of a stop: then it does not know how many, and says that.
+        assert "nobody knows which arrived" in report["error"]["message"]
+        return
     assert report["delivery_errors"] > 0
     assert report["events"] - report["delivery_errors"] <= arrived() - 1 <= report["events"]
 

@@ -12,12 +12,13 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foodstream._stack import process, runtime
+from foodstream._stack import ports, process, runtime
 from foodstream._stack.errors import StackError
 from foodstream._stack.ports import LOOPBACK
 
@@ -25,6 +26,8 @@ from foodstream._stack.ports import LOOPBACK
 START_TIMEOUT_SEC = 60.0
 # A controlled shutdown takes a second; a broker that is stopped in the middle of a big flush gets time to finish it.
 STOP_STEPS = ((signal.SIGTERM, 30.0), (signal.SIGKILL, 10.0))
+# One that writes its class archive needs several seconds more.
+ARCHIVE_STEPS = ((signal.SIGTERM, 180.0), (signal.SIGKILL, 10.0))
 
 # Enough for the loads the tests run, and small beside a laptop; a short-lived broker gains nothing from the optimising
 # compiler or from parallel collection. For other loads Kafka's own variables are heard: KAFKA_HEAP_OPTS and
@@ -72,14 +75,17 @@ class Kafka:
         started = process.Started.load(self.folder / "process.json")
         return started if started is not None and started.is_running() else None
 
-    def start(self) -> None:
+    def start(self, archive: Path | None = None) -> None:
+        """Start and wait until it answers; with ``archive`` it writes its classes there when it ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
         properties = self.folder / "server.properties"
         properties.write_text("".join(f"{key}={value}\n" for key, value in self._settings().items()), encoding="utf-8")
+        performance = shlex.split(os.environ.get("KAFKA_JVM_PERFORMANCE_OPTS", PERFORMANCE))
         java = [
             str(runtime.java()),
             *shlex.split(os.environ.get("KAFKA_HEAP_OPTS", HEAP)),
-            *shlex.split(os.environ.get("KAFKA_JVM_PERFORMANCE_OPTS", PERFORMANCE)),
+            *performance,
+            *_archive_options(performance),
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
             "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS",
             "-cp",
@@ -87,6 +93,8 @@ class Kafka:
         ]
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(java, properties)
+        if archive is not None:
+            java.insert(1, f"-XX:AOTCacheOutput={archive}")
         started = process.start([*java, "kafka.Kafka", str(properties)], self.log, self.folder)
         started.save(self.folder / "process.json")
         ready = process.wait_until(lambda: not started.is_running() or brokers_seen(self.port) > 0, START_TIMEOUT_SEC)
@@ -95,11 +103,11 @@ class Kafka:
             problem = "ended while starting" if ready else f"did not answer in {START_TIMEOUT_SEC:.0f} s"
             raise StackError(f"Kafka {problem}; the end of {self.log}:\n{process.tail(self.log, 15)}")
 
-    def stop(self) -> bool:
+    def stop(self, steps: Sequence[tuple[signal.Signals, float]] = STOP_STEPS) -> bool:
         """Ends the node; False if it was not running."""
         running = self.running
         if running is not None:
-            process.stop(running, STOP_STEPS)
+            process.stop(running, steps)
         (self.folder / "process.json").unlink(missing_ok=True)
         return running is not None
 
@@ -143,6 +151,35 @@ class Kafka:
             # Of the 256 MB heap the cleaner would take half by default; the compacted topics here are small.
             "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
         }
+
+
+def record_archive() -> None:
+    """Make the class archive that later starts use, unless it is there; takes a broker's whole life, once.
+
+    For whoever starts many brokers: it costs as much as three starts.
+    """
+    archive = runtime.class_archive()
+    if archive is None or archive.exists():
+        return
+    with runtime.alone(), tempfile.TemporaryDirectory(dir=archive.parent, prefix="archive-") as scratch:
+        if archive.exists():
+            return
+        folder = Path(scratch)
+        port = ports.spare(set())
+        node = Kafka(folder / "kafka", port, ports.spare({port}), new_cluster_id())
+        made = folder / archive.name
+        node.start(made)
+        node.stop(ARCHIVE_STEPS)
+        if made.exists():
+            # Under its name whole or not at all.
+            made.replace(archive)
+
+
+def _archive_options(performance: list[str]) -> list[str]:
+    """For the collector and the compiler that the archive was made with."""
+    archive = runtime.class_archive()
+    fits = archive is not None and archive.exists() and performance == shlex.split(PERFORMANCE)
+    return [f"-XX:AOTCache={archive}"] if fits else []
 
 
 def brokers_seen(port: int) -> int:

@@ -80,7 +80,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
                 Some(plan) => self.replay(&plan)?,
                 None if over => self.plan_open()?,
                 None => {
-                    self.gather()?;
+                    self.gather(targets.as_ref())?;
                     if self.is_complete(targets.as_ref()) { self.plan_open()? } else { None }
                 }
             };

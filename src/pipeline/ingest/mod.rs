@@ -219,7 +219,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
                     return Ok(());
                 }
             }
-            self.gather()?;
+            self.gather(targets.as_ref())?;
             if self.is_complete(targets.as_ref()) {
                 self.hand_over()?;
             }
@@ -257,7 +257,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             {
                 return Ok(None);
             }
-            self.gather()?;
+            self.gather(targets)?;
             if self.is_complete(targets) {
                 let batch = self.cut()?;
                 if batch.counts.input > 0 {
@@ -316,11 +316,11 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     }
 
     /// Reads and validates one chunk.
-    fn gather(&mut self) -> Result<()> {
+    fn gather(&mut self, targets: Option<&Targets>) -> Result<()> {
         if self.reader.is_full(self.options.limits) {
             return Ok(());
         }
-        let wait = self.until_trigger().map_or(POLL_WAIT, |left| left.min(POLL_WAIT));
+        let wait = self.until_trigger(targets).map_or(POLL_WAIT, |left| left.min(POLL_WAIT));
         let step = match self.reader.read(&mut self.chunk, self.options.limits, wait) {
             Ok(step) => step,
             Err(error) => return self.after_read_error(error),
@@ -372,17 +372,19 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         if !self.reader.has_moved() {
             return false;
         }
-        match self.until_trigger() {
+        match self.until_trigger(targets) {
             Some(left) => left.is_zero() || targets.is_some_and(|targets| self.completes(targets)),
             None => self.reader.at_end(),
         }
     }
 
-    /// How long the open batch may still grow: to one trigger after the batch before was closed, as Spark counts it.
+    /// How long the open batch may still grow: to one trigger after the batch before was closed, as Spark counts it;
+    /// on the way to a bounded run's targets, where nothing is waited for, to one after its first message.
     /// `None` while it has no message.
-    fn until_trigger(&self) -> Option<Duration> {
+    fn until_trigger(&self, targets: Option<&Targets>) -> Option<Duration> {
         let (opened, trigger) = (self.opened_at?, self.options.trigger);
-        let settled = opened + self.options.settle.min(trigger);
+        let settle = if targets.is_some() { trigger } else { self.options.settle.min(trigger) };
+        let settled = opened + settle;
         let due = self.closed_at.map_or(settled, |closed| settled.max(closed + trigger));
         Some(due.saturating_duration_since(self.clock.instant()))
     }
