@@ -22,7 +22,7 @@ fn quiet(clock_us: i64) -> Activity {
 }
 
 fn with_oldest(clock_us: i64, start_us: i64) -> Activity {
-    let oldest = Some(OldestStart { start_us, pid: 7, application: "writer".to_owned() });
+    let oldest = Some(OldestStart { start_us, pid: 7, application: "writer".to_owned(), user: "clerk".to_owned() });
     Activity { oldest, ..quiet(clock_us) }
 }
 
@@ -31,7 +31,8 @@ fn with_hidden(clock_us: i64) -> Activity {
 }
 
 fn prepared(transaction: &str, gid: &str) -> PreparedTransaction {
-    PreparedTransaction { transaction: transaction.to_owned(), gid: gid.to_owned(), prepared_us: 90 * SECOND }
+    let [transaction, gid, owner] = [transaction, gid, "clerk"].map(str::to_owned);
+    PreparedTransaction { transaction, gid, prepared_us: 90 * SECOND, owner }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! that reads the database's log can stand behind the same trait. `history` refuses a database that has gone back.
 //! Below: `postgres`. Above: `pipeline`.
 
+mod examine;
 mod history;
 pub mod horizon;
 pub mod memory;
@@ -15,11 +16,12 @@ mod zone;
 
 use std::future::Future;
 
+pub use examine::{Examination, Nulls, PollingPlan, examine};
 pub use horizon::{Holder, Who};
 pub use newest::newest_rows;
 pub use plan::schema_of_table;
 pub use poll::{APPLICATION_NAME, PollOptions, PollSource};
-pub use preflight::{Preflight, PreflightColumn};
+pub use preflight::{Concern, Preflight, PreflightColumn, Subject, hidden_transactions};
 
 use crate::error::Result;
 use crate::model::{ChangeBatch, Cursor};

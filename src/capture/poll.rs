@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::history::History;
 use super::horizon::{Holder, HorizonRules, HorizonState};
 use super::plan::{Plan, Wanted};
-use super::preflight::Preflight;
+use super::preflight::{Concern, Preflight, hidden_transactions};
 use super::zone::{ColumnClock, LocalToUtc};
 use super::{Page, Source};
 use crate::config::{Cdc, Postgres, Settings};
@@ -132,21 +132,7 @@ impl PollSource {
     pub async fn open(options: PollOptions) -> Result<(PollSource, Preflight)> {
         let link = Link::make(&options).await?;
         let client = &link.client;
-        let table = Table::describe(client, &options.postgres.table).await?;
-        if !table.readable {
-            return Err(Error::new(
-                Kind::Source,
-                format!(
-                    "user `{user}` may not read {table}; GRANT USAGE ON SCHEMA \"{schema}\" and GRANT SELECT ON {name} TO \
-                     \"{user}\" (on the whole table: it is locked against changes of its columns while a page is read)",
-                    user = client.user(),
-                    schema = table.schema,
-                    name = table.qualified()
-                ),
-            ));
-        }
-        let plan = Plan::make(client, &table, &options.wanted()).await?;
-        let mut report = Preflight::gather(client, &table, &plan, options.timezone()).await?;
+        let (table, plan, mut report) = Preflight::make(client, &options).await?;
         report.warnings.extend(check_visibility(&link, &options, report.reads_all_stats).await?);
         let rules =
             HorizonRules { begin_margin: options.cdc.begin_margin, late_commit_margin: options.cdc.late_commit_margin };
@@ -375,30 +361,18 @@ impl Link {
 }
 
 /// H6: the promise rests on seeing everyone's transactions.
-async fn check_visibility(link: &Link, options: &PollOptions, reads_all_stats: bool) -> Result<Vec<String>> {
+async fn check_visibility(link: &Link, options: &PollOptions, reads_all_stats: bool) -> Result<Option<Concern>> {
     let (activity, _) = link.statements.fetch(&link.client).await?;
-    let user = link.client.user();
-    let fact = match (reads_all_stats, activity.hidden_pid) {
-        (false, _) => format!(
-            "user `{user}` may not see other sessions' transactions; GRANT pg_read_all_stats TO \"{user}\" as a superuser"
-        ),
-        (true, Some(pid)) => {
-            format!(
-                "session {pid} hides its transactions (track_activities is off there); switch it on or end the session"
-            )
-        }
-        (true, None) => return Ok(Vec::new()),
-    };
-    match options.cdc.late_commit_margin {
-        Some(margin) => Ok(vec![format!(
-            "{fact}; until then rows are read {} s late while sessions are hidden, and a transaction that stays open \
-             longer than that can lose its rows",
-            margin.as_secs_f64()
-        )]),
-        None => Err(Error::new(
+    let concern = hidden_transactions(&activity, link.client.user(), reads_all_stats, options.cdc.late_commit_margin);
+    match concern {
+        Some(Concern { grave: true, fact, remedy, .. }) => Err(Error::new(
             Kind::Source,
-            format!("{fact}; or set cdc.late_commit_margin_sec to read that much later, with a weaker promise"),
+            format!(
+                "{fact}; {}; or set cdc.late_commit_margin_sec to read that much later, with a weaker promise",
+                remedy.unwrap_or_default().trim_end_matches(';')
+            ),
         )),
+        other => Ok(other),
     }
 }
 

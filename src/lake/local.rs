@@ -62,14 +62,7 @@ impl LakeOptions {
 
     /// Refuses folders that cannot be used, before anything is created in them.
     pub(super) fn refuse_unfit(&self) -> Result<()> {
-        let settings = &self.settings;
-        probe::refuse_overlap(&[
-            ("datalake.path", &settings.path),
-            ("datalake.quarantine_path", &settings.quarantine_path),
-            ("datalake.staging_path", &settings.staging_path),
-            ("streaming.checkpoint_location", &self.checkpoint),
-        ])?;
-        layout::refuse_spark_checkpoint(&self.checkpoint)
+        probe::refuse_unfit_folders(&self.settings, &self.checkpoint)
     }
 
     /// Names this lake's writers to each other.

@@ -8,6 +8,7 @@
 mod commit_log;
 mod durable;
 mod follow;
+pub mod health;
 mod identity;
 mod inventory;
 mod layout;

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::commit_log::TEMPORARY;
 use super::durable::{Dir, Moved};
+use super::layout;
+use crate::config;
 use crate::error::{Error, Kind, Result};
 
 /// Absolute form of a folder that may not exist yet.
@@ -20,6 +22,17 @@ fn resolved(path: &Path) -> PathBuf {
             _ => real,
         },
     )
+}
+
+/// Refuses folders that cannot be used, before anything is created in them.
+pub(crate) fn refuse_unfit_folders(settings: &config::Lake, checkpoint: &Path) -> Result<()> {
+    refuse_overlap(&[
+        ("datalake.path", &settings.path),
+        ("datalake.quarantine_path", &settings.quarantine_path),
+        ("datalake.staging_path", &settings.staging_path),
+        ("streaming.checkpoint_location", checkpoint),
+    ])?;
+    layout::refuse_spark_checkpoint(checkpoint)
 }
 
 /// Refuses folders inside each other: readers of the lake would count what is not the lake's, and a reset of

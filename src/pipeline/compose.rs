@@ -128,7 +128,8 @@ pub async fn producer_plan(settings: &Settings, run: &ProducerRun, stop: &Stop) 
     let kafka = settings.require_kafka()?.clone();
     let (mut source, preflight) = open_source(settings, true, stop).await?;
     let options = publisher_options(settings, run, &preflight)?;
-    let mut plan = Plan { lines: preflight.lines(), warnings: preflight.warnings.clone() };
+    let mut plan =
+        Plan { lines: preflight.lines(), warnings: preflight.warnings.iter().map(ToString::to_string).collect() };
     let backoff = Backoff::new(&settings.retry, true);
     let waiting = stop.clone();
     let topic = options.topic.clone();

@@ -21,7 +21,7 @@ use crate::error::Result;
 /// whose state is still empty is only connecting and has run nothing; a parallel worker shows its leader's start.
 const ACTIVITY: &str = "
 WITH others AS MATERIALIZED (
-  SELECT pid, application_name, backend_type, state, xact_start,
+  SELECT pid, application_name, usename, backend_type, state, xact_start,
          least(xact_start, CASE WHEN state <> 'idle' THEN query_start END) AS began
   FROM pg_catalog.pg_stat_activity
   WHERE datid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
@@ -34,15 +34,15 @@ WITH others AS MATERIALIZED (
      OR (state IS NULL AND backend_type NOT IN ('client backend', 'parallel worker'))
      OR (state LIKE 'idle in transaction%' AND xact_start IS NULL)
 ), oldest AS (
-  SELECT began, pid, application_name FROM others WHERE began IS NOT NULL ORDER BY began LIMIT 1
+  SELECT began, pid, application_name, usename FROM others WHERE began IS NOT NULL ORDER BY began LIMIT 1
 )
 SELECT statement_timestamp(), pg_is_in_recovery(),
        (SELECT count(*) FROM hidden), (SELECT min(pid) FROM hidden),
-       oldest.began, oldest.pid, coalesce(oldest.application_name, '')
+       oldest.began, oldest.pid, coalesce(oldest.application_name, ''), coalesce(oldest.usename::text, '')
 FROM (SELECT 1) AS one LEFT JOIN oldest ON true";
 
 const PREPARED: &str = "
-SELECT transaction::text, gid, prepared FROM pg_catalog.pg_prepared_xacts
+SELECT transaction::text, gid, prepared, owner::text FROM pg_catalog.pg_prepared_xacts
 WHERE database = current_database() ORDER BY prepared";
 
 /// A timestamp as microseconds since 1970, without a detour over a date type.
@@ -75,6 +75,7 @@ pub struct OldestStart {
     pub start_us: i64,
     pub pid: i32,
     pub application: String,
+    pub user: String,
 }
 
 /// A transaction prepared for two-phase commit. The same `gid` may come again with another `transaction`.
@@ -83,6 +84,7 @@ pub struct PreparedTransaction {
     pub transaction: String,
     pub gid: String,
     pub prepared_us: i64,
+    pub owner: String,
 }
 
 /// Both statements, prepared once per connection.
@@ -117,6 +119,7 @@ impl ActivityStatements {
                 start_us: start.0,
                 pid: activity.try_get(5).map_err(failed)?,
                 application: activity.try_get(6).map_err(failed)?,
+                user: activity.try_get(7).map_err(failed)?,
             }),
             None => None,
         };
@@ -134,6 +137,7 @@ impl ActivityStatements {
                     transaction: row.try_get(0)?,
                     gid: row.try_get(1)?,
                     prepared_us: row.try_get::<_, Micros>(2)?.0,
+                    owner: row.try_get(3)?,
                 })
             })
             .collect::<Result<_, tokio_postgres::Error>>()

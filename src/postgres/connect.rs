@@ -34,6 +34,10 @@ pub(super) const POLL_STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL_IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// An `ALTER TABLE` under way is waited for; queueing longer would only hide it.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// What `doctor` asks is answered in milliseconds; a server that takes longer has other work to do.
+const LOOK_STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Whoever queues for a lock on the table keeps those behind it waiting as well.
+const LOOK_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Asked again this soon while the server is away: a person waits for the answer.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// The oldest server we read from: `pg_current_snapshot` and the documents' image.
@@ -46,6 +50,8 @@ pub enum Session {
     Poll,
     /// Checks and comparisons: read only, but statements may take as long as the table is large.
     Read,
+    /// A look beside a living pipeline: read only, every statement short, and no wait for a lock that is worth one.
+    Look,
     /// Inserting test rows.
     Write,
 }
@@ -298,6 +304,12 @@ fn session_settings(session: Session) -> String {
             settings.push("SET statement_timeout = 0".to_owned());
             settings.push("SET idle_in_transaction_session_timeout = 0".to_owned());
         }
+        Session::Look => {
+            settings.extend(read_only);
+            settings.push(format!("SET lock_timeout = {}", LOOK_LOCK_TIMEOUT.as_millis()));
+            settings.push(format!("SET statement_timeout = {}", LOOK_STATEMENT_TIMEOUT.as_millis()));
+            settings.push(format!("SET idle_in_transaction_session_timeout = {}", LOOK_STATEMENT_TIMEOUT.as_millis()));
+        }
         Session::Write => settings.push("SET statement_timeout = 0".to_owned()),
     }
     settings.join(";")
@@ -328,6 +340,8 @@ mod tests {
         ] {
             assert!(poll.contains(needed), "{needed} in {poll}");
         }
+        let look = session_settings(Session::Look);
+        assert!(look.contains("read_only = on") && look.ends_with("idle_in_transaction_session_timeout = 10000"));
         assert!(!session_settings(Session::Write).contains("read_only"));
     }
 }

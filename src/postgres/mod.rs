@@ -13,6 +13,7 @@ mod connect;
 mod copy_in;
 mod copy_out;
 mod error;
+mod explain;
 mod page;
 mod query;
 mod quote;
@@ -25,6 +26,7 @@ pub use codec::Codec;
 pub use connect::{Client, Session, connect, until_it_answers};
 pub use copy_in::CopyWriter;
 pub use copy_out::{CopyDecoder, Row, copy_out};
+pub use explain::{Scan, explain};
 pub use page::{PAGE_PATIENCE, PageStart, begin_page, fingerprint};
 pub use query::{
     ServerIdentity, TextRows, insert_text_rows, query_text, server_clock_us, server_encoding, server_identity,

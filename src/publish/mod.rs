@@ -22,7 +22,7 @@ use crate::model::{ChangeBatch, Cursor};
 
 pub use cursor::CursorRecord;
 pub use plan::{Found, plan};
-pub use start::{Start, StartOrigin};
+pub use start::{Start, StartOrigin, check_cursor_topic};
 
 /// So many fences within this time are another living producer, not echoes of our own (K5). One fence cannot say it: a
 /// single start of another producer asks the broker again and again, and fences with each question.
@@ -117,7 +117,7 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
         }
         if options.exactly_once {
             cluster.ensure_topic(&start::cursor_topic(&options))?;
-            start::check_cursor_topic(&mut cluster, &options)?;
+            start::check_cursor_topic(&mut cluster, &options.cursor_topic)?;
         } else if options.state_file.is_none() {
             return Err(Error::config(
                 "kafka.exactly_once: false keeps its position in the state file alone; name one with \

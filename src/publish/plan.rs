@@ -26,7 +26,7 @@ pub fn plan(cluster: &mut impl Cluster, options: &PublisherOptions) -> Result<Fo
     let cursor_topic_missing = cluster.describe(&options.cursor_topic)?.is_none();
     let record = match options.exactly_once && !cursor_topic_missing {
         true => {
-            start::check_cursor_topic(cluster, options)?;
+            start::check_cursor_topic(cluster, &options.cursor_topic)?;
             start::read_back(cluster, options, options.timeout)?
         }
         false => None,

@@ -68,8 +68,10 @@ pub(super) fn cursor_topic(options: &PublisherOptions) -> TopicSpec {
 }
 
 /// A topic with another policy would lose the cursor after its retention.
-pub(super) fn check_cursor_topic(cluster: &mut impl Cluster, options: &PublisherOptions) -> Result<()> {
-    let name = &options.cursor_topic;
+///
+/// # Errors
+/// `Broker`, not retriable, where the policy is another.
+pub fn check_cursor_topic(cluster: &mut impl Cluster, name: &str) -> Result<()> {
     let config = cluster.topic_config(name)?;
     let policy = config.get("cleanup.policy").map(String::as_str).unwrap_or_default();
     if policy == "compact" {

@@ -13,7 +13,7 @@ use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::context::Context;
 use super::error::{FLOOR, failed, is_electing, is_passing, wrapper_failed};
-use super::native::{Failure, Handle, Item, NewTopic, OffsetSpec, PartitionReader, Role};
+use super::native::{Failure, Handle, Item, NewTopic, OffsetSpec, PartitionReader, Role, SettingsOf};
 use super::{config, consumer};
 use crate::broker::{Bounds, Cluster, TopicDescription, TopicSpec};
 use crate::config::Kafka;
@@ -61,10 +61,10 @@ impl PartitionLag {
 /// `Cluster` over librdkafka.
 pub struct KafkaCluster {
     kafka: Kafka,
-    handle: Handle,
+    pub(super) handle: Handle,
     /// Made when something is first read.
     reader: Option<Handle>,
-    timeout: Duration,
+    pub(super) timeout: Duration,
 }
 
 impl KafkaCluster {
@@ -81,7 +81,7 @@ impl KafkaCluster {
         self
     }
 
-    fn failed(&self, doing: &str, failure: &Failure) -> Error {
+    pub(super) fn failed(&self, doing: &str, failure: &Failure) -> Error {
         failed(self.handle.context(), doing, failure)
     }
 
@@ -290,7 +290,7 @@ impl Cluster for KafkaCluster {
 
     fn topic_config(&mut self, topic: &str) -> Result<BTreeMap<String, String>> {
         // Any broker is asked, and not all of them know a topic that was made a moment ago.
-        let ask = || self.handle.topic_settings(topic, self.timeout);
+        let ask = || self.handle.settings(&SettingsOf::Topic(topic), self.timeout);
         let settings = while_electing(ask, || self.wait_a_moment())
             .map_err(|failure| self.failed(&format!("reading the settings of topic `{topic}`"), &failure))?;
         Ok(settings.into_iter().collect())

@@ -54,7 +54,7 @@ const PRODUCER_FIXED: [(&str, &str); 3] =
     [("enable.idempotence", "true"), ("acks", "all"), ("delivery.report.only.error", "true")];
 
 /// How long the broker keeps a transaction open without hearing of it; then it aborts it.
-const TRANSACTION_TIMEOUT_MS: &str = "60000";
+pub(super) const TRANSACTION_TIMEOUT_MS: &str = "60000";
 
 const CONSUMER: [(&str, &str); 7] = [
     // Behind a transaction's last row lies its marker, which shows only in a fetch that brings nothing: until then a

@@ -11,11 +11,13 @@ mod config;
 mod consumer;
 mod context;
 mod error;
+mod inspect;
 mod native;
 mod producer;
 
 pub use admin::{BrokerInfo, KafkaCluster, PartitionLag};
 pub use consumer::KafkaGroupConsumer;
+pub use inspect::{PartitionCopies, transaction_timeout};
 pub use producer::KafkaProducer;
 
 /// The version of librdkafka that is built in.

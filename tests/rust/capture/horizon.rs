@@ -194,7 +194,7 @@ async fn h6_without_sight_of_other_sessions_the_start_is_refused_or_weaker_by_ch
     let mut options = db.options_as(&role, "orders");
     options.cdc.late_commit_margin = Some(Duration::from_secs(60));
     let (mut source, report) = foodstream::capture::PollSource::open(options).await.unwrap();
-    assert!(report.warnings.iter().any(|words| words.contains("60 s late")), "{:?}", report.warnings);
+    assert!(report.warnings.iter().any(|words| words.to_string().contains("60 s late")), "{:?}", report.warnings);
     let clock = source.server_clock_us().await.unwrap();
     let (page, rows) = page(&mut source, 10).await.unwrap();
     assert!(rows.is_empty() && page.horizon_us <= clock - 59_000_000, "a minute has to pass first");
@@ -233,7 +233,7 @@ async fn h7_a_default_in_the_writers_zone_is_warned_of() {
     .await;
     for (table, warned) in [("good", false), ("bad", true), ("worse", true), ("instants", false)] {
         let warnings = preflight(db.options(table)).await.warnings;
-        let found = warnings.iter().any(|words| words.contains("takes the zone of the writer's session"));
+        let found = warnings.iter().any(|words| words.to_string().contains("takes the zone of the writer's session"));
         assert_eq!(found, warned, "{table}: {warnings:?}");
     }
 }

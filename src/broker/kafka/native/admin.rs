@@ -23,6 +23,12 @@ pub struct NewTopic<'a> {
     pub config: Vec<(&'a str, &'a str)>,
 }
 
+pub enum SettingsOf<'a> {
+    Topic(&'a str),
+    /// By its id.
+    Broker(i32),
+}
+
 #[derive(Clone, Copy)]
 pub enum OffsetSpec {
     Earliest,
@@ -132,16 +138,18 @@ impl Handle {
         Ok(())
     }
 
-    /// The effective settings of a topic, by name.
-    pub fn topic_settings(&self, topic: &str, timeout: Duration) -> Result<Vec<(String, String)>, Failure> {
-        let name = c_text(topic)?;
-        // SAFETY: the name ends with NUL.
-        let resource = unsafe {
-            let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
-            sys::rd_kafka_ConfigResource_new(kind, name.as_ptr())
+    /// The effective settings of a topic or a broker, by name. What the broker holds for a secret has no value.
+    pub fn settings(&self, of: &SettingsOf<'_>, timeout: Duration) -> Result<Vec<(String, String)>, Failure> {
+        let (kind, name) = match of {
+            SettingsOf::Topic(topic) => (sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, c_text(topic)?),
+            SettingsOf::Broker(id) => {
+                (sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_BROKER, c_text(&id.to_string())?)
+            }
         };
+        // SAFETY: the name ends with NUL.
+        let resource = unsafe { sys::rd_kafka_ConfigResource_new(kind, name.as_ptr()) };
         let resource = Owned::new(resource, sys::rd_kafka_ConfigResource_destroy)
-            .ok_or_else(|| Failure::new(Code::InvalidArgument, "the topic's name was refused"))?;
+            .ok_or_else(|| Failure::new(Code::InvalidArgument, "the name was refused"))?;
         let mut list = [resource.as_ptr()];
         let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
         let event = self.ask(operation, timeout, |options, queue| {

@@ -22,7 +22,7 @@ use std::time::Duration;
 use rdkafka::bindings as sys;
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-pub(super) use admin::{NewTopic, OffsetSpec};
+pub(super) use admin::{NewTopic, OffsetSpec, SettingsOf};
 pub(super) use client::{Handle, Role};
 pub(super) use consume::{Item, MessageQueue, PartitionReader};
 pub(super) use produce::{Produced, Record, Topic, TransactionError};
