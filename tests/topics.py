@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 from foodstream._stack import process
 
 TIMEOUT_SEC = 30.0
@@ -28,6 +36,18 @@ def create(brokers: str, topic: str, partitions: int = 1, **config: str) -> None
     admin = AdminClient(_client(brokers))  # its answers end with it
     for created in admin.create_topics([NewTopic(topic, partitions, 1, config=config)]).values():
         created.result(TIMEOUT_SEC)
+
+
+def configure(brokers: str, topic: str, **config: str) -> None:
+    """Set settings of a topic, with underscores for their dots."""
+    entries = [
+        ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in config.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    admin = AdminClient(_client(brokers))
+    for altered in admin.incremental_alter_configs([resource]).values():
+        altered.result(TIMEOUT_SEC)
 
 
 def delete(brokers: str, topic: str) -> None:

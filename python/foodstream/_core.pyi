@@ -16,6 +16,7 @@ __all__ = [
     "Consumer",
     "DataLossError",
     "DataValidator",
+    "DoctorReport",
     "EventProducer",
     "EventProgress",
     "FencedError",
@@ -31,6 +32,7 @@ __all__ = [
     "SourceError",
     "StreamingJob",
     "__version__",
+    "doctor",
     "insert_test_orders",
     "main",
     "peek",
@@ -393,6 +395,37 @@ def verify_pipeline(config: _ConfigLike, *, overrides: Mapping[str, Any] | None 
 
     What it finds wrong is in the report. Where the configuration has no ``postgres``, the topic's messages are compared
     with lake and quarantine by count. Raises ``SourceError`` and ``BrokerError`` where a service is away.
+    """
+
+@final
+class DoctorReport:
+    """What doctor found; true unless there is a fault or a service is away."""
+
+    @property
+    def checks(self) -> list[dict[str, Any]]:
+        """A dict a check: section, check, verdict, fact, remedies.
+
+        The verdict is ok, not_applicable, could_not_tell, warning or fault; remedies are statements, settings and
+        commands as they can be pasted. docs/OPERATIONS.md describes each check.
+        """
+    @property
+    def exit_code(self) -> int:
+        """The exit code of ``foodstream doctor``: 0, 3 for faults, 75 where only a service is away."""
+    def to_dict(self) -> dict[str, Any]:
+        """The report as ``foodstream doctor --report json`` prints it."""
+    def __bool__(self) -> bool: ...
+    def _repr_html_(self) -> str: ...
+
+def doctor(
+    config: _ConfigLike,
+    *,
+    section: Literal["postgres", "kafka", "lake", "program"] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> DoctorReport:
+    """Examine services, topic, disk and settings; changes nothing.
+
+    What it finds wrong is in the report, each with a remedy, and so is a service that is away after
+    ``retry.start_timeout_sec``. ``section`` leaves the others out. May run beside a living pipeline.
     """
 
 def read(

@@ -1,12 +1,13 @@
 //! Commands, parsed by clap: `foodstream NAME …`.
 //!
 //! [`main`] runs one and returns its exit code (0 done or cleanly stopped, 1 failure, 2 usage or configuration,
-//! 3 a difference found, 75 a service away, 130 aborted by a second Ctrl-C). What a command was asked for goes to
+//! 3 a difference or a fault found, 75 a service away, 130 aborted by a second Ctrl-C). What a command was asked for goes to
 //! stdout (`output`), everything else to stderr (`telemetry`). Errors are one line or a located excerpt of the
 //! configuration, never a trace. Below: `config`, `pipeline`, `verify`, `tools`.
 
 mod args;
 mod configuration;
+mod doctor;
 mod handoff;
 mod lake;
 mod output;
@@ -64,6 +65,7 @@ fn run(command: &Command, session: &mut Session) -> Result<i32> {
         Command::Consumer(args) => streams::consumer(args, session),
         Command::InsertOrders(args) => services::insert_orders(args, session),
         Command::Verify(args) => verify::run(args, session),
+        Command::Doctor(args) => doctor::run(args, session),
         Command::CheckPostgres(args) => services::check_postgres(args, session),
         Command::CheckKafkaProducer(args) => services::check_kafka_producer(args, session),
         Command::CheckKafkaConsumer(args) => services::check_kafka_consumer(args, session),

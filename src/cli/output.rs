@@ -4,7 +4,7 @@
 //! (`| head`) is no failure: what follows is dropped in silence. Any other failure is told by [`Out::finish`].
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, StdoutLock, Write};
+use std::io::{self, ErrorKind, IsTerminal, StdoutLock, Write};
 
 use serde_json::Value;
 
@@ -20,6 +20,11 @@ impl Out {
     pub fn stdout() -> Self {
         Out::new(io::stdout().lock(), false)
     }
+}
+
+/// Colours are for people at a terminal who have not said otherwise.
+pub fn wants_colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 impl<W: Write> Out<W> {

@@ -12,6 +12,10 @@ use crate::error::{Error, Kind, Result};
 use crate::pipeline::compose::{self, ConsumerRun, ProducerRun};
 use crate::pipeline::progress::{Ingested, Published};
 use crate::pipeline::{Stop, ingest, replicate};
+use crate::tools::doctor::{Check, DoctorOptions, Section, complaints, doctor};
+
+/// What `doctor` checks of what the producer needs.
+const PRODUCERS_SIDE: [Section; 2] = [Section::Postgres, Section::Kafka];
 
 pub fn producer(args: &Producer, session: &mut Session) -> Result<i32> {
     let settings = session.begin(&args.common)?;
@@ -24,13 +28,21 @@ pub fn producer(args: &Producer, session: &mut Session) -> Result<i32> {
     let stop = signals::stop_on_signals()?;
     if args.dry_run {
         let stopping = stop.clone();
-        let plan = until_stopped(&stop, move || {
-            runtime::shared()?.block_on(compose::producer_plan(&settings, &run, &stopping))
+        let planned = until_stopped(&stop, move || {
+            let plan = runtime::shared()?.block_on(compose::producer_plan(&settings, &run, &stopping))?;
+            let examined =
+                runtime::shared()?.block_on(doctor(&settings, &DoctorOptions { sections: PRODUCERS_SIDE.into() }))?;
+            Ok((plan, examined))
         })?;
-        let Some(plan) = plan else { return Ok(left_undone(session)) };
+        let Some((plan, mut examined)) = planned else { return Ok(left_undone(session)) };
         plan.lines.iter().for_each(|line| session.out.line(line));
-        plan.warnings.iter().for_each(|warning| session.out.line(format_args!("warning: {warning}")));
-        session.out.report(&json!({ "plan": plan.lines, "warnings": plan.warnings }));
+        // Whether somebody consumes is no matter of the producer's.
+        examined.findings.retain(|finding| finding.check != Check::Group);
+        // What the plan warns of is among them, with its remedy.
+        complaints(&examined).iter().for_each(|line| session.out.line(line));
+        session.out.report(&json!({
+            "plan": plan.lines, "warnings": plan.warnings, "checks": examined.to_json()["checks"],
+        }));
         return Ok(0);
     }
     let bounds = replicate::Bounds { once: args.once, max_rows: args.max_rows, timeout: args.waits.timeout };

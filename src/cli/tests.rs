@@ -44,6 +44,7 @@ fn bad_numbers_are_usage_errors() {
     refused("foodstream insert-orders --invalid 2");
     refused("foodstream insert-orders --rate 0");
     refused("foodstream read --date 2025-13-01");
+    refused("foodstream doctor --section everything");
     refused("foodstream verify --section everything");
     refused("foodstream consumer --log-level debug -q");
     assert!(refused("foodstream prodcuer").contains("producer"));

@@ -1,10 +1,9 @@
 //! `verify`: shows what `verify::verify` found; exit code 3 where something was lost, repeated or altered.
 
-use std::io::IsTerminal;
-
 use serde_json::json;
 
 use super::args::Verify;
+use super::output::wants_colour;
 use super::runtime;
 use super::session::Session;
 use crate::error::Result;
@@ -13,8 +12,7 @@ use crate::verify::{VerifyOptions, verify};
 pub fn run(args: &Verify, session: &mut Session) -> Result<i32> {
     let settings = session.begin(&args.common)?;
     let report = runtime::shared()?.block_on(verify(&settings, &VerifyOptions { section: args.section }))?;
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    session.out.line(report.render(colour).trim_end());
+    session.out.line(report.render(wants_colour()).trim_end());
     let mut members = report.to_json();
     members["counts"] = json!({
         "table": report.facts.table_rows,

@@ -12,6 +12,7 @@ mod arrow;
 mod awaiting;
 mod consumer;
 mod convert;
+mod doctor;
 mod errors;
 mod event_producer;
 mod functions;
@@ -43,6 +44,8 @@ mod _core {
     #[pymodule_export]
     use super::convert::Config;
     #[pymodule_export]
+    use super::doctor::{DoctorReport, doctor};
+    #[pymodule_export]
     use super::event_producer::{EventProducer, EventProgress};
     #[pymodule_export]
     use super::functions::{insert_test_orders, main, totals, verify_pipeline};
@@ -62,6 +65,8 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         wait::remember_process();
+        let python = module.py().version_info();
+        crate::tools::doctor::runs_in(&format!("Python {}.{}.{}", python.major, python.minor, python.patch));
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         errors::register(module)?;
         logging::connect(module.py())?;

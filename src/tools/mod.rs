@@ -1,11 +1,12 @@
-//! Tools around the pipeline: test orders, connection checks, topics, a look at messages and rows, data quality,
-//! sample files.
+//! Tools around the pipeline: test orders, connection checks, an examination, topics, a look at messages and rows, data
+//! quality, sample files.
 //!
 //! Each returns a typed result, with the documents' lines where they show some; nothing prints here. No tool joins
 //! the pipeline's consumer group or moves a position, and only the generator of events (`purchases`) writes to its topic.
 //! Below: `postgres`, `broker`, `lake`, `validate`, `generate`. Above: `cli`, `python`.
 
 mod check;
+pub mod doctor;
 mod insert;
 mod peek;
 pub mod purchases;

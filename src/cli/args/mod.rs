@@ -51,6 +51,8 @@ pub enum Command {
     InsertOrders(InsertOrders),
     /// Compare table, topic and lake, row by row; exit code 3 on any difference
     Verify(Verify),
+    /// Examine services, topic, disk and settings, each finding with a remedy; exit code 3 on any fault
+    Doctor(Doctor),
     /// Check connection, rights, table and index
     CheckPostgres(CheckPostgres),
     /// Publish a test message to a topic of its own
@@ -223,6 +225,15 @@ pub struct Verify {
     /// Only this section: postgres, kafka, lake, state or checkpoint
     #[arg(long, value_name = "NAME")]
     pub section: Option<crate::verify::Section>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Only this section: postgres, kafka, lake or program
+    #[arg(long, value_name = "NAME")]
+    pub section: Option<crate::tools::doctor::Section>,
     #[command(flatten)]
     pub common: Common,
 }
