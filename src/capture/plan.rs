@@ -110,12 +110,17 @@ impl Plan {
         )
     }
 
-    /// The query of the newest rows, those without a timestamp last.
-    pub fn newest_statement(&self, limit: u64) -> String {
+    /// The query of the newest rows, or of those without a timestamp. One query for both could not follow an index,
+    /// which has its nulls at the other end.
+    pub fn newest_statement(&self, timed: bool, limit: u64) -> String {
         let timestamp = format!("source.{}", quote_identifier(&self.timestamp_column));
         let key = format!("source.{}", quote_identifier(&self.key.name));
         let (select, table) = (&self.select, &self.table);
-        format!("SELECT {select} FROM {table} AS source ORDER BY {timestamp} DESC NULLS LAST, {key} DESC LIMIT {limit}")
+        let (which, order) = match timed {
+            true => (format!("{timestamp} IS NOT NULL"), format!("{timestamp} DESC, {key} DESC")),
+            false => (format!("{timestamp} IS NULL"), format!("{key} DESC")),
+        };
+        format!("SELECT {select} FROM {table} AS source WHERE {which} ORDER BY {order} LIMIT {limit}")
     }
 
     /// Whether the row at a position is there; `None` for a position that is no row's.

@@ -153,9 +153,10 @@ fn describe(details: &TopicDetails, session: &mut Session) {
 
 pub fn peek(command: &Peek, session: &mut Session) -> Result<i32> {
     match command {
-        Peek::Topic { topic, partition, offset, shown, common } => {
+        Peek::Topic { topic, partition, offset, timestamp, shown, common } => {
             let settings = session.begin(common)?;
-            let from = PeekFrom { partition: *partition, offset: *offset, timestamp_ms: None };
+            let timestamp_ms = timestamp.map(|moment| moment.timestamp_millis());
+            let from = PeekFrom { partition: *partition, offset: *offset, timestamp_ms };
             let messages = tools::peek_topic(&settings, topic.as_deref(), shown.limit, from)?;
             messages.iter().for_each(|message| session.out.line(line(message)));
             let messages: Vec<Value> = messages.iter().map(describe_message).collect();

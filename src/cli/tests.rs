@@ -44,6 +44,8 @@ fn bad_numbers_are_usage_errors() {
     refused("foodstream insert-orders --invalid 2");
     refused("foodstream insert-orders --rate 0");
     refused("foodstream read --date 2025-13-01");
+    refused("foodstream peek topic --timestamp 2025-11-18T10:00:00");
+    refused("foodstream peek topic --timestamp 2025-11-18T10:00:00Z --offset 7");
     refused("foodstream doctor --section everything");
     refused("foodstream verify --section everything");
     refused("foodstream consumer --log-level debug -q");
@@ -80,7 +82,12 @@ fn the_purchase_commands_have_a_configuration_of_their_own() {
         panic!()
     };
     assert_eq!((common.config.to_str(), common.output.quiet), (Some("configs/purchases.yml"), true));
+    let Command::Verify(verify) = parse("foodstream verify --preset purchases") else { panic!() };
+    assert_eq!(verify.common.config.to_str(), Some("configs/purchases.yml"));
+    let Command::Read(read) = parse("foodstream read --preset orders") else { panic!() };
+    assert_eq!(read.common.config.to_str(), Some("configs/orders_stream.yml"));
     let Command::Verify(verify) = parse("foodstream verify --preset purchases --config x.yml") else { panic!() };
     assert_eq!(verify.common.preset, Some(crate::config::Preset::Purchases));
+    assert_eq!(verify.common.config.to_str(), Some("x.yml"));
     assert!(refused("foodstream verify --preset sales").contains("use orders or purchases"));
 }

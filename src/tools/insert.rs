@@ -265,7 +265,7 @@ async fn recent(client: &Client, table: &Table, key: &str, timestamp: &str) -> R
     let (key, timestamp) = (quote_identifier(key), quote_identifier(timestamp));
     let sql = format!(
         "SELECT pg_catalog.format('Order #%s: %s | $%s | %s', t.{key}, t.customer_name, t.amount, t.{timestamp}) \
-         FROM {} AS t ORDER BY t.{timestamp} DESC NULLS LAST, t.{key} DESC LIMIT {RECENT}",
+         FROM {} AS t WHERE t.{timestamp} IS NOT NULL ORDER BY t.{timestamp} DESC, t.{key} DESC LIMIT {RECENT}",
         table.qualified()
     );
     let rows = query_text(client, &sql, "cannot read the newest rows").await?;

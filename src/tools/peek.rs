@@ -178,10 +178,22 @@ pub async fn peek_table(settings: &Settings, limit: u64) -> Result<TextRows> {
     let client = connect_postgres(settings, APPLICATION, Session::Read).await?;
     let table = Table::describe(&client, &settings.require_postgres()?.table).await?;
     let timestamp = &settings.cdc.timestamp_column;
-    let order = match table.column(timestamp) {
-        Some(_) => format!("ORDER BY {} DESC NULLS LAST", quote_identifier(timestamp)),
-        None => String::new(),
+    let column = quote_identifier(timestamp);
+    // Those without a timestamp last, by a query of their own: an index has them at its other end.
+    let parts = match table.column(timestamp) {
+        Some(found) if found.not_null => vec![format!("ORDER BY {column} DESC")],
+        Some(_) => {
+            vec![format!("WHERE {column} IS NOT NULL ORDER BY {column} DESC"), format!("WHERE {column} IS NULL")]
+        }
+        None => vec![String::new()],
     };
-    let sql = format!("SELECT * FROM {} {order} LIMIT {limit}", table.qualified());
-    query_text(&client, &sql, &format!("cannot read {table}")).await
+    let mut rows = TextRows::default();
+    for part in parts {
+        let left = limit.saturating_sub(rows.rows.len() as u64);
+        let sql = format!("SELECT * FROM {} {part} LIMIT {left}", table.qualified());
+        let found = query_text(&client, &sql, &format!("cannot read {table}")).await?;
+        rows.columns = found.columns;
+        rows.rows.extend(found.rows);
+    }
+    Ok(rows)
 }

@@ -25,6 +25,8 @@ pub(super) struct Places {
 pub(super) struct Outlook {
     pub topic_exists: bool,
     pub founded: bool,
+    /// The commit log, which names the lake's files, cannot be read.
+    pub log_unreadable: bool,
     /// `kafka.exactly_once: false`: what may come twice is no fault.
     pub at_least_once: bool,
     /// The pipeline begins at its topic: messages are counted in place of rows.
@@ -156,6 +158,11 @@ fn worst_note(outlook: &Outlook, section: Section) -> String {
 
 pub(super) fn lake(facts: &Facts, places: &Places, outlook: &Outlook) -> Check {
     let mut check = Check::new(Section::Lake);
+    if outlook.log_unreadable {
+        check.summary = "not compared: the commit log, which names its files, cannot be read".to_owned();
+        check.note(Status::Unproven, format!("{}: {}", places.lake, check.summary));
+        return check;
+    }
     if !outlook.founded && facts.files == 0 {
         check.note(Status::Pending, format!("nothing written to {} yet", places.lake));
         faults_and_doubts(facts, outlook, &mut check);
@@ -371,6 +378,18 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_lake_whose_log_cannot_be_read_is_not_called_fine() {
+        let (facts, outlook) = running();
+        let mut outlook = Outlook { log_unreadable: true, ..outlook };
+        outlook.note(Section::Checkpoint, Status::Fault, "record 3 is damaged");
+        let report = report(Facts { commit: None, files: 0, lake_rows: 0, ..facts }, &outlook);
+        assert_eq!((report.exit_code(), report.sections[2].status), (3, Status::Unproven));
+        let text = report.render(false);
+        assert!(text.contains("UNPROVEN | Data Lake  | not compared: the commit log"), "{text}");
+        assert!(text.contains("Something is wrong: Checkpoint (record 3 is damaged)"), "{text}");
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Source {
         let (key, timestamp) = (quote_identifier(&self.key), quote_identifier(&self.timestamp));
         let sql = format!(
             "SELECT pg_catalog.format('Order #%s: %s | $%s | %s', t.{key}, t.customer_name, t.amount, t.{timestamp}) \
-             FROM {} AS t ORDER BY t.{timestamp} DESC NULLS LAST, t.{key} DESC LIMIT {RECENT}",
+             FROM {} AS t WHERE t.{timestamp} IS NOT NULL ORDER BY t.{timestamp} DESC, t.{key} DESC LIMIT {RECENT}",
             self.table.qualified()
         );
         let rows = query_text(&self.client, &sql, "cannot read the newest rows").await?;

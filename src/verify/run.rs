@@ -242,6 +242,7 @@ impl<'a> Run<'a> {
             // A damaged record, and one that is missing.
             Err(error) if matches!(error.kind(), Kind::Lake | Kind::DataLoss) && !error.is_retriable() => {
                 self.outlook.founded = true;
+                self.outlook.log_unreadable = true;
                 self.outlook.note(Section::Checkpoint, Status::Fault, error.report());
             }
             Err(error) => return Err(error),

@@ -47,6 +47,22 @@ def test_a_look_begins_where_it_is_told_to(pipeline: Any) -> None:
     assert len(foodstream.peek(pipeline.config, "topic", timestamp=now - hour)) == 11
     assert len(foodstream.peek(pipeline.config, "topic", timestamp=now + hour)) == 0
     assert len(foodstream.peek(pipeline.config, "topic", timestamp=time.time() - 3600, n=4)) == 4
+    said = pipeline.report("peek topic", "--timestamp", (now - hour).isoformat(), "--limit", "20")
+    assert len(said["messages"]) == 11
+
+
+def test_the_newest_rows_come_first_and_those_without_a_time_last(pipeline: Any) -> None:
+    pipeline.database.sql("ALTER TABLE orders ALTER created_at DROP NOT NULL")
+    pipeline.database.sql("UPDATE orders SET created_at = NULL WHERE order_id IN (9, 10)")
+
+    def shown(n: int) -> list[int]:
+        frame = polars.DataFrame(foodstream.peek(pipeline.config, "table", n=n))
+        return [int(key) for key in frame["order_id"]]
+
+    assert shown(3) == [8, 7, 6]
+    assert shown(9) == [8, 7, 6, 5, 4, 3, 2, 1, 10]
+    rows = pipeline.report("peek table", "--limit", "20")["rows"]
+    assert [int(row[0]) for row in rows[:8]] == [8, 7, 6, 5, 4, 3, 2, 1] and len(rows) == 10
 
 
 def test_a_look_moves_nothing(pipeline: Any) -> None:

@@ -8,13 +8,13 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::builder::styling::Styles;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
 use crate::config::{Preset, defaults};
-use values::{parse_rate, parse_seconds, parse_share};
+use values::{parse_moment, parse_rate, parse_seconds, parse_share};
 
 pub use purchases::{BatchForm, Purchases, PurchasesCommon, PurchasesProduce, PurchasesRun};
 
@@ -93,8 +93,13 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Common options")]
 pub struct Common {
-    /// Configuration file
-    #[arg(long, value_name = "FILE", default_value = defaults::CONFIG_FILE)]
+    /// Configuration file; without one, --preset purchases takes configs/purchases.yml
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = defaults::CONFIG_FILE,
+        default_value_if("preset", Preset::Purchases.name(), defaults::PURCHASES_CONFIG_FILE)
+    )]
     pub config: PathBuf,
     /// What lies below the file, orders or purchases [default: as the file says, else orders]
     #[arg(long, value_name = "NAME")]
@@ -441,6 +446,9 @@ pub enum Peek {
         /// From this offset on, instead of the newest
         #[arg(long)]
         offset: Option<i64>,
+        /// From the first message of this time on, as 2025-11-18T10:00:00Z
+        #[arg(long, value_name = "TIME", value_parser = parse_moment, conflicts_with = "offset")]
+        timestamp: Option<DateTime<Utc>>,
         #[command(flatten)]
         shown: Shown,
         #[command(flatten)]

@@ -2,9 +2,18 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected seconds, as in 90 or 0.5".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|_| "expected seconds from 0 on".to_owned())
+}
+
+pub(super) fn parse_moment(text: &str) -> Result<DateTime<Utc>, String> {
+    let moment = DateTime::parse_from_rfc3339(text.trim());
+    moment.map(|moment| moment.to_utc()).map_err(|_| {
+        "expected a time with its zone, as in 2025-11-18T10:00:00Z or 2025-11-18T15:30:00+05:30".to_owned()
+    })
 }
 
 pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
