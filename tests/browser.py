@@ -42,11 +42,13 @@ FLAGS = (
     "--hide-scrollbars",
 )
 # Gives the two ends the numbers that the browser expects, then becomes the browser.
-LAUNCHER = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+LAUNCHER = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+)
 LOWEST_FD = 10
 
 
-class Failed(Exception):
+class BrowserError(Exception):
     """The browser refused a command, or the page's script threw."""
 
 
@@ -81,12 +83,12 @@ class Page:
         while True:
             answer = self._next(until - time.monotonic())
             if answer is None:
-                raise Failed(f"no answer to {method} within {ANSWER_SEC:.0f} s")
+                raise BrowserError(f"no answer to {method} within {ANSWER_SEC:.0f} s")
             if answer.get("id") == self._number:
                 break
             self.events.append(answer)
         if "error" in answer:
-            raise Failed(f"{method}: {answer['error']['message']}")
+            raise BrowserError(f"{method}: {answer['error']['message']}")
         result: dict[str, Any] = answer["result"]
         return result
 
@@ -95,12 +97,12 @@ class Page:
         before = len(self.events)
         error = self.call("Page.navigate", url=address).get("errorText")
         if error:
-            raise Failed(f"{address}: {error}")
+            raise BrowserError(f"{address}: {error}")
         until = time.monotonic() + ANSWER_SEC
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events[before:]):
             event = self._next(until - time.monotonic())
             if event is None:
-                raise Failed(f"{address} did not load within {ANSWER_SEC:.0f} s")
+                raise BrowserError(f"{address} did not load within {ANSWER_SEC:.0f} s")
             self.events.append(event)
 
     def evaluate(self, expression: str) -> Any:
@@ -108,7 +110,7 @@ class Page:
         result = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in result:
             thrown = result["exceptionDetails"]
-            raise Failed(thrown.get("exception", {}).get("description") or thrown["text"])
+            raise BrowserError(thrown.get("exception", {}).get("description") or thrown["text"])
         return result["result"].get("value")
 
     def press(self, key: str, *, code: int, text: str = "", shift: bool = False) -> None:
@@ -159,7 +161,7 @@ class Page:
                     return None
                 more = os.read(self._from, 1 << 20)
                 if not more:
-                    raise Failed("the browser has ended")
+                    raise BrowserError("the browser has ended")
                 self._buffer += more
         message, _, self._buffer = self._buffer.partition(b"\0")
         parsed: dict[str, Any] = json.loads(message)
@@ -182,9 +184,11 @@ def chromium(path: str | None = None) -> Iterator[Page]:
     """A browser with one empty tab, a profile of its own, and nothing left of it afterwards."""
     path = path or find()
     if path is None:
-        raise Failed(f"none of {', '.join(NAMES)} is installed")
+        raise BrowserError(f"none of {', '.join(NAMES)} is installed")
     with contextlib.ExitStack() as stack:
-        profile = stack.enter_context(tempfile.TemporaryDirectory(prefix="foodstream-browser-", ignore_cleanup_errors=True))
+        profile = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="foodstream-browser-", ignore_cleanup_errors=True)
+        )
         command, answers = os.pipe(), os.pipe()
         # Out of the way of 3 and 4, which the launcher assigns.
         given = [fcntl.fcntl(end, fcntl.F_DUPFD, LOWEST_FD) for end in (command[0], answers[1])]
@@ -208,7 +212,7 @@ def chromium(path: str | None = None) -> Iterator[Page]:
         page = Page(command[1], answers[0])
         yield page
         # By its own word first, so that its helpers end with it.
-        with contextlib.suppress(Failed):
+        with contextlib.suppress(BrowserError):
             page.call("Browser.close")
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(10)

@@ -1,7 +1,7 @@
 // Puts connection, model and sections together.
 
 import { copy, setText } from './dom.js';
-import { Feed, STALE_MS } from './feed.js';
+import { Feed } from './feed.js';
 import { clock, seconds } from './format.js';
 import { Model } from './model.js';
 import * as sections from './sections.js';
@@ -44,16 +44,14 @@ const feed = new Feed({
   },
   batch: (batch) => model.addBatch(batch),
   log: (line) => model.addLine(line),
-  quiet: (sinceMs, why) => {
-    const stale = sinceMs > STALE_MS || (why && !model.status);
-    const since = seconds(Math.round(sinceMs / 1e3));
-    const figures = model.status ? ` The figures below are of ${clock(model.status.generated_at)}.` : '';
-    lost = stale ? `${why ? `${why}; no` : 'no'} word from this process for ${since}` : null;
+  quiet: (sinceMs, silent, why) => {
+    lost = silent ? `${why ? `${why}; no` : 'no'} word from this process for ${seconds(Math.round(sinceMs / 1e3))}` : null;
     const banner = id('stale');
-    banner.hidden = !stale;
-    setText(banner, stale ? `Not live: no word for ${since}; trying again every few seconds.${figures}` : '');
-    // Without figures there is nothing to redraw, but the state changes all the same.
-    if (stale || id('health').dataset.state === 'lost') health.show(model, lost);
+    banner.hidden = !silent;
+    // Without the seconds, since it is read out whenever it changes.
+    const figures = model.status ? ` The figures below are of ${clock(model.status.generated_at)}.` : '';
+    setText(banner, silent ? `Not live: this process does not answer; trying again every few seconds.${figures}` : '');
+    if (silent || id('health').dataset.state === 'lost') health.show(model, lost);
   },
 });
 
@@ -75,6 +73,11 @@ const COPIED = {
   log: () => log.lines(model),
   config: () => configuration.chosen(model)?.values ?? null,
 };
+
+for (const button of document.querySelectorAll('[data-copy]')) {
+  const of = button.closest('section')?.querySelector('h2')?.textContent ?? 'everything';
+  button.setAttribute('aria-label', `Copy JSON of ${of}`);
+}
 
 document.addEventListener('click', async ({ target }) => {
   const what = target.dataset?.copy;

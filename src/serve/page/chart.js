@@ -289,7 +289,10 @@ export class Bars extends Chart {
     const every = Math.ceil((this.columns.length * 48) / (this.width - MARGIN.left - MARGIN.right));
     // Counted from the end: the newest day is always named.
     const named = this.columns.filter((_, index) => (this.columns.length - 1 - index) % every === 0);
-    return named.map(({ x, name, label }) => element('text', { class: 'tick', x, y: HEIGHT - 4, 'text-anchor': 'middle' }, label ?? name));
+    return named.map(({ x, name, label }) => {
+      const anchor = x + 20 > this.width ? 'end' : 'middle';
+      return element('text', { class: 'tick', x: anchor === 'end' ? this.width : x, y: HEIGHT - 4, 'text-anchor': anchor }, label ?? name);
+    });
   }
 
   shapes() {

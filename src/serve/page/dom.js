@@ -132,11 +132,16 @@ export class Table {
 
 /** Puts text on the clipboard; where the browser keeps that for encrypted pages, by way of a selection. */
 export const copy = async (text) => {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  const area = make('textarea', 'hidden', text);
-  document.body.append(area);
-  area.select();
-  const copied = document.execCommand('copy');
-  area.remove();
-  if (!copied) throw new Error('the browser does not let this page copy');
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const before = document.activeElement;
+    const area = make('textarea', 'hidden', text);
+    document.body.append(area);
+    area.select();
+    const copied = document.execCommand('copy');
+    area.remove();
+    before?.focus();
+    if (!copied) throw new Error('the browser does not let this page copy');
+  }
 };

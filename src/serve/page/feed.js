@@ -7,12 +7,12 @@ const RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 5_000;
 const FETCH_MS = 10_000;
 /** There is an event a second. So long without one, and the figures are called old… */
-export const STALE_MS = 4_000;
+const STALE_MS = 4_000;
 /** …and so long, and the connection is given up, although nothing has said that it is broken. */
 const GIVE_UP_MS = 9_000;
 
 export class Feed {
-  /** @param {{load: Function, status: Function, batch: Function, log: Function, quiet: (sinceMs: number, why: string) => void}} to */
+  /** @param {{load: Function, status: Function, batch: Function, log: Function, quiet: (sinceMs: number, lost: boolean, why: string) => void}} to */
   constructor(to) {
     this.to = to;
     this.heard = Date.now();
@@ -77,6 +77,7 @@ export class Feed {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.connect(), Math.min(LONGEST_RETRY_MS, RETRY_MS * 1.5 ** this.failures));
     this.failures += 1;
+    this.watch();
   }
 
   close() {
@@ -87,7 +88,8 @@ export class Feed {
   watch() {
     const since = Date.now() - this.heard;
     if (this.source && since > GIVE_UP_MS) this.failed('');
-    this.to.quiet(since, this.why);
+    // A connection that breaks is one failure, and that nobody answers the next attempt is another.
+    this.to.quiet(since, since > STALE_MS || this.failures > 1, this.why);
   }
 
   /** Fetches everything again, such as the history of a part that has just begun. */

@@ -2,6 +2,8 @@
 
 /** Longer than the longest span shown, so that a line reaches its left edge. */
 const KEPT_SEC = 960;
+/** Events are a second apart; after a longer pause than this the points in between are fetched. */
+const MISSED_MS = 5_000;
 const KEPT_BATCHES = 100;
 const KEPT_LINES = 300;
 
@@ -97,14 +99,15 @@ export class Model {
     this.setClock();
   }
 
-  /** Returns whether there is a part whose past is not known yet. */
+  /** Returns whether something of the past is missing: a part is new, or events did not come for a while. */
   update(status) {
+    const heard = Date.parse(this.status.generated_at);
     this.status = status;
     const strangers = status.parts.filter(({ id }) => !this.parts.has(id));
     this.parts = new Map(status.parts.map((part) => [part.id, this.parts.get(part.id) ?? new Part(part)]));
     for (const part of status.parts) this.parts.get(part.id).update(part);
     this.setClock();
-    return strangers.length > 0;
+    return strangers.length > 0 || Date.parse(status.generated_at) - heard > MISSED_MS;
   }
 
   addBatch({ part: id, seq, report }) {
