@@ -4,6 +4,7 @@ The browser's tests want a Chromium on the PATH, and are skipped without one unl
 FOODSTREAM_SCREENSHOTS names a folder that their screenshots are written to.
 """
 
+import http.server
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import subprocess
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -139,6 +141,13 @@ def shown_batches(page: browser.Page, side: str) -> list[str]:
     return found
 
 
+def whole(page: browser.Page, width: int) -> None:
+    """All of the page in the window, so that every chart is drawn."""
+    page.resize(width, page.evaluate("document.documentElement.scrollHeight"))
+    drawn = "[...document.querySelectorAll('.plot svg')].every((svg) => svg.childElementCount)"
+    wait(lambda: bool(page.evaluate(drawn)), "the charts")
+
+
 def screenshot(page: browser.Page, name: str) -> None:
     folder = os.environ.get("FOODSTREAM_SCREENSHOTS")
     if folder:
@@ -161,16 +170,12 @@ def test_the_charts_move_while_rows_flow(page: browser.Page) -> None:
     assert text(page, "#state") == "Running"
     for side in ("producer", "consumer"):
         wait(partial(has_batches, page, side), f"the {side}'s batches")
+    whole(page, WIDE[0])
     lines = "JSON.stringify([...document.querySelectorAll('#chart-input .line')].map((line) => line.getAttribute('d')))"
     before, newest = page.evaluate(lines), shown_batches(page, "consumer")[0]
     wait(lambda: page.evaluate(lines) != before, "the chart to move")
     assert all(len(line) > 10 for line in json.loads(page.evaluate(lines))), "one of the two lines is empty"
     wait(lambda: shown_batches(page, "consumer")[0] != newest, "a new batch in the table")
-    for chart in ("chart-publish", "chart-consume"):
-        wait(
-            lambda chart=chart: page.evaluate(f"document.querySelectorAll('#{chart} .bar').length") > 0,
-            f"bars in {chart}",
-        )
     for selector, what in (
         ("#chart-publish .bar", "the producer's durations"),
         ("#chart-consume .bar", "the consumer's durations"),
@@ -194,14 +199,7 @@ def test_it_fits_every_width_in_light_and_in_dark(page: browser.Page) -> None:
             page.resize(width, height)
             wait(partial(page.evaluate, f"innerWidth === {width}"), "the window")
             assert page.evaluate("document.documentElement.scrollWidth") <= width, f"scrolls sideways at {width} pixels"
-            # All of it in the window, so that every chart is drawn.
-            page.resize(width, page.evaluate("document.documentElement.scrollHeight"))
-            wait(
-                lambda: page.evaluate(
-                    "[...document.querySelectorAll('.plot svg')].every((svg) => svg.childElementCount)"
-                ),
-                "charts",
-            )
+            whole(page, width)
             screenshot(page, f"{name}-{scheme}")
     assert len(grounds) == 2, "light and dark look the same"
     page.resize(*WIDE)
@@ -209,8 +207,8 @@ def test_it_fits_every_width_in_light_and_in_dark(page: browser.Page) -> None:
 
 # What can be worked, each by a name that stays: a group of radio buttons is one stop, at the one that is chosen.
 STOPS = """
-    window.named = (node) => node.id || node.name
-        || node.closest('[id]').id + ' ' + (node.getAttribute('aria-label') ?? node.textContent.trim());
+    window.named = (node) => node.id || node.name || node.getAttribute('aria-label')
+        || node.getAttribute('aria-labelledby') || node.textContent;
     [...document.querySelectorAll('a[href], button, select, input, summary, [tabindex="0"]')]
         .filter((node) => node.checkVisibility() && !(node.type === 'radio' && !node.checked)).map(named)
 """
@@ -225,8 +223,8 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(page: browser.Pag
     for _ in range(len(expected) + 20):
         page.press("Tab", code=9)
         name, outline = page.evaluate(
-            "[named(document.activeElement), getComputedStyle(document.activeElement.matches('[type=radio]') ? "
-            "document.activeElement.nextElementSibling : document.activeElement).outlineStyle]"
+            "(() => { const at = document.activeElement, seen = at.type === 'radio' ? at.nextElementSibling : at;"
+            "return at === document.body ? ['the browser', ''] : [named(at), getComputedStyle(seen).outlineStyle]; })()"
         )
         if outline == "none":
             unmarked.append(name)
@@ -277,6 +275,140 @@ def test_figures_of_a_process_that_is_gone_are_called_old_until_it_is_back(
     wait(lambda: not page.evaluate(stale) and state(page) == "ok", "the page to find the process again")
     before = shown_batches(page, "producer")[:1]
     wait(lambda: shown_batches(page, "producer")[:1] not in ([], before), "batches of the new process")
+
+
+class Altered(http.server.ThreadingHTTPServer):
+    """The page beside a status that a test has changed, told once a second."""
+
+    daemon_threads = True
+
+    def __init__(self, status: dict[str, Any]) -> None:
+        super().__init__(("127.0.0.1", 0), AlteredAnswers)
+        self.status = status
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/"
+
+
+class AlteredAnswers(http.server.BaseHTTPRequestHandler):
+    server: Altered
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        status = json.dumps({**self.server.status, "generated_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"})
+        if path == "/api/events":
+            self.answer("text/event-stream", f"event: status\nid: altered-1\ndata: {status}\n\n")
+        elif path == "/api/status":
+            self.answer("application/json", status)
+        else:
+            file = PAGE / (path.removeprefix("/page/").strip("/") or "index.html")
+            kind = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+            self.answer(kind[file.suffix], file.read_text(encoding="utf-8"))
+
+    def answer(self, kind: str, content: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.end_headers()
+        self.wfile.write(content.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def far_behind(status: dict[str, Any]) -> None:
+    status["lag"].update(rows_unpublished=10_234_567, rows_unpublished_at_least=True, unpublished_sec=5_400.0)
+    status["lag"].update(messages=7_473_000, readable_sec=2_400.0, seconds=7_800.0)
+    for part in status["parts"]:
+        rate = {"producer": 50_000.0, "consumer": 80_000.0}[part["role"]]
+        part["rates"]["input_rows_per_sec"] = rate
+
+
+def idle_for_an_hour(status: dict[str, Any]) -> None:
+    earlier = f"{datetime.now(UTC) - timedelta(hours=1, minutes=2):%Y-%m-%dT%H:%M:%SZ}"
+    status["lag"].update(rows_unpublished=0, messages=0, unpublished_sec=0, readable_sec=0, seconds=0)
+    status["lag"]["latency"] = dict.fromkeys(status["lag"]["latency"])
+    for part in status["parts"]:
+        part["batches"] = []
+        part.get("producer", {})["last_row_at"] = earlier
+        part.get("consumer", {})["committed_at"] = earlier
+
+
+def held_back(status: dict[str, Any]) -> None:
+    status["lag"].update(rows_unpublished=1_212, rows_held=1_200, rows_held_at_least=False)
+    held_by = {"text": "the transaction of pid 4242 (<b>psql</b>), open for 35.1 s", "pid": 4242, "age_sec": 35.1}
+    for part in status["parts"]:
+        if "producer" in part:
+            part["producer"]["horizon"] = {"at": None, "age_sec": 35.1, "held_by": held_by}
+
+
+def nothing_known(status: dict[str, Any]) -> None:
+    status["lag"] = dict.fromkeys(status["lag"])
+    for part in status["parts"]:
+        for name in part.keys() - {"id", "role", "self", "state", "pid", "host"}:
+            part[name] = None
+
+
+@pytest.mark.parametrize(
+    ("alter", "seen"),
+    [
+        (
+            far_behind,
+            {
+                "#edge-publish": ["≥ 10.2 M rows", "oldest 1 h 30 min", "at 50 k/s worked off in about 3 min 25 s"],
+                "#edge-consume": ["7.47 M messages", "at 80 k/s worked off in about 4 min 9 s"],
+                "#edge-readable": ["2 h 10 min behind"],
+            },
+        ),
+        (
+            idle_for_an_hour,
+            {
+                "#edge-publish": ["0 rows", "nothing waits"],
+                "#edge-readable": ["0 s behind: every committed row can be read", "no row in the last 5 min"],
+                "#node-source": ["1 h 2 min ago"],
+                "#node-lake": ["1 h 2 min ago"],
+                "#batches-table": ["no batch yet"],
+            },
+        ),
+        (
+            held_back,
+            {"#edge-publish": ["1,200 held back by the transaction of pid 4242 (<b>psql</b>), open for 35.1 s"]},
+        ),
+        (nothing_known, {"#edge-publish": ["– rows"], "#edge-consume": ["– messages"], "#node-lake": ["not known"]}),
+    ],
+)
+def test_it_stays_right(
+    alter: Callable[[dict[str, Any]], None], seen: dict[str, list[str]], page: browser.Page, watched: Watched
+) -> None:
+    wait(lambda: {"producer", "consumer"} <= {part["role"] for part in full_status(watched)["parts"]}, "both parts")
+    status = full_status(watched)
+    alter(status)
+    with Altered(status) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            page.open(server.address)
+            whole(page, WIDE[0])
+            for selector, words in seen.items():
+                for word in words:
+                    wait(partial(says, page, selector, word), f"{word!r} in {selector}")
+            screenshot(page, alter.__name__.replace("_", "-"))
+            page.resize(*NARROW)
+            assert page.evaluate("document.documentElement.scrollWidth") <= NARROW[0]
+            assert page.evaluate("document.querySelector('main b b, main :not(.legend span) > b')") is None
+        finally:
+            page.open("about:blank")
+            server.shutdown()
+            serving.join()
+
+
+def full_status(watched: Watched) -> dict[str, Any]:
+    status: dict[str, Any] = json.loads(watched.get("producer", "api/status"))
+    return status
+
+
+def says(page: browser.Page, selector: str, words: str) -> bool:
+    return words in text(page, selector).replace("\xa0", " ")
 
 
 def samples(exposition: str) -> dict[str, set[str]]:

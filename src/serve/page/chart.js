@@ -45,8 +45,8 @@ class Chart {
     this.legend = figure.querySelector('.legend');
     this.setSeries(this.series);
     this.visible = true;
-    new IntersectionObserver(([entry]) => {
-      this.visible = entry.isIntersecting;
+    new IntersectionObserver((entries) => {
+      this.visible = entries.at(-1).isIntersecting;
       this.paint();
     }).observe(figure);
     new ResizeObserver(() => this.paint()).observe(this.plot);
