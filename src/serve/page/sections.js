@@ -10,6 +10,7 @@ const ago = (model, time) => {
   const since = model.since(time);
   return since === null ? '–' : since < 2 ? 'just now' : `${seconds(Math.floor(since))} ago`;
 };
+const rowsOf = (value) => (value === null || value === undefined ? '–' : plural(value, 'row'));
 const short = (text) => (text ? text.split('-')[0] : '–');
 const inside = (description) => /\[(.*)\]$/s.exec(description ?? '')?.[1] ?? description ?? '';
 const least = (value, atLeast) => (atLeast ? `≥\u00a0${count(value)}` : count(value));
@@ -130,7 +131,7 @@ export class Flow {
     if (generated) setText(source.querySelector('.badge'), '');
     else badge(source, bringing, 'postgres');
     setFacts(source.querySelector('dl'), [
-      ['Published', `${count(sumOf(bringing.map((part) => part.status.totals?.rows)))} rows`],
+      ['Published', rowsOf(sumOf(bringing.map((part) => part.status.totals?.rows)))],
       ['Last row', ago(model, producer?.last_row_at), producer?.last_row_at],
       ...(producer?.cursor?.text ? [['Published to', moment(producer.cursor.at), producer.cursor.text]] : []),
       ...(producer?.horizon ? [['Horizon', `${seconds(producer.horizon.age_sec)} back`, 'Rows are read up to here: no open transaction can commit an older one.']] : []),
@@ -171,8 +172,8 @@ export class Flow {
     badge(node, consumers, 'lake');
     const { rows, files, bytes: size } = lake?.lake_totals ?? {};
     setFacts(node.querySelector('dl'), [
-      ['Readable', `${count(rows)} rows`, exact(rows)],
-      ['Files', `${count(files)}, ${bytes(size)}`],
+      ['Readable', rowsOf(rows), exact(rows)],
+      ['Files', lake?.lake_totals ? `${count(files)}, ${bytes(size)}` : '–'],
       ['Last commit', lake?.committed_at ? `#${exact(lake.commit)}, ${ago(model, lake.committed_at)}` : '–', lake?.committed_at],
       ['Readable to', moment(lake?.readable_to), lake?.readable_to],
     ]);
