@@ -189,6 +189,34 @@ def test_the_charts_move_while_rows_flow(page: browser.Page) -> None:
     assert "password" in text(page, "#config-text") and "student123" not in page.evaluate("document.body.textContent")
 
 
+def test_figures_are_in_units_that_people_read(page: browser.Page) -> None:
+    shown = {
+        "seconds(0)": "0 s",
+        "seconds(0.00034)": "340 µs",
+        "seconds(0.0123)": "12.3 ms",
+        "seconds(0.9996)": "1 s",
+        "seconds(3.44)": "3.4 s",
+        "seconds(59.97)": "1 min",
+        "seconds(125)": "2 min 5 s",
+        "seconds(3599.6)": "1 h",
+        "seconds(86399)": "1 d",
+        "seconds(273600)": "3 d 4 h",
+        "count(9876)": "9,876",
+        "count(999999)": "1 M",
+        "count(10234567)": "10.2 M",
+        "count(null)": "–",
+        "rate(0.43)": "0.43/s",
+        "rate(98300)": "98.3 k/s",
+        "bytes(48211004)": "48.2 MB",
+        "decimal('12345678901234567890.10')": "12,345,678,901,234,567,890.10",
+        "moment('2026-11-29T19:45:02.113Z')": "2026-11-29 19:45:02",
+    }
+    made = page.evaluate(
+        f"import('./page/format.js').then((format) => [{', '.join(f'format.{call}' for call in shown)}])"
+    )
+    assert [text.replace("\xa0", " ") for text in made] == list(shown.values())
+
+
 def test_it_fits_every_width_in_light_and_in_dark(page: browser.Page) -> None:
     page.evaluate("document.querySelector('#main').focus()")
     grounds = set()
