@@ -12,7 +12,7 @@ const HEIGHT = 168;
 /** Bars of a stacked chart, and at most so many points of a line, since more would fall into one pixel. */
 const BUCKETS = 90;
 const POINTS = 360;
-/** A pause longer than this many milliseconds between two points is a gap: the page slept or the side was down. */
+/** A longer pause between two points is a gap, in milliseconds: the page slept or the side was down. */
 const GAP_MS = 5_000;
 /** From label to label, by the span. */
 const TICK_MS = { 60e3: 20e3, 300e3: 60e3, 900e3: 300e3 };
@@ -35,10 +35,10 @@ class Chart {
   /**
    * @param {HTMLElement} figure  with a `.legend` and a `.plot` in it
    * @param {{title: string, unit: (value: number) => string, nothing: string, series: {label: string, colour?: number}[]}} options
-   *   `nothing` stands where there are no values
+   *   `nothing` stands where there are no values; `gapMs` may be given for figures that come less often than each second
    */
   constructor(figure, options) {
-    Object.assign(this, { figure, mark: null, spoken: '' }, options);
+    Object.assign(this, { figure, mark: null, gapMs: GAP_MS }, options);
     this.plot = figure.querySelector('.plot');
     this.svg = element('svg', { tabindex: 0, role: 'slider', 'aria-label': this.title, 'aria-orientation': 'horizontal' });
     this.plot.append(this.svg);
@@ -162,7 +162,7 @@ class Chart {
 
 class TimeChart extends Chart {
   newest() {
-    const recent = this.columns.filter((column) => column.time > this.data.until - Math.max(GAP_MS, 2 * this.slotMs));
+    const recent = this.columns.filter((column) => column.time > this.data.until - Math.max(this.gapMs, 2 * this.slotMs));
     return this.series.map((_, index) => this.unit(recent.findLast((column) => column.values[index] !== null)?.values[index]));
   }
 
@@ -214,7 +214,7 @@ export class Lines extends TimeChart {
   }
 
   shapes() {
-    const gap = Math.max(GAP_MS, (3 * this.data.spanMs) / POINTS);
+    const gap = Math.max(this.gapMs, 3 * this.slotMs);
     return this.series.flatMap(({ colour }, index) => {
       const kind = `c${colour ?? index + 1}`;
       let [line, area, start, before] = ['', '', null, null];

@@ -43,7 +43,8 @@ export class Health {
       setText(id('announce'), `${word}. ${lost ?? text}`);
     }
     document.title = `${word} – ${inside(model.status?.pipeline?.topic) || 'foodstream'}`;
-    setText(id('health-text'), lost ?? text);
+    const again = `${word.toLowerCase()}: `;
+    setText(id('health-text'), lost ?? (text.startsWith(again) ? text.slice(again.length) : text));
     const told = lost ? [] : reasons.filter((reason) => reason.text && !text.includes(reason.text));
     const list = id('reasons');
     if (list.textContent !== told.map((reason) => reason.text).join('')) list.replaceChildren(...told.map((reason) => make('li', '', reason.text)));
@@ -188,15 +189,17 @@ export class Flow {
   }
 }
 
+/** Seconds without a batch have no processing rate; batches so far apart are still drawn as one line. */
+const BATCHES_APART_MS = 30_000;
 const STAGES = [['published', 'commit → published'], ['readable', 'published → readable'], ['source_to_readable', 'commit → readable']];
 
 export class Charts {
   constructor() {
     const sides = [{ label: 'PostgreSQL to Kafka', colour: 1 }, { label: 'Kafka to lake', colour: 2 }];
-    const lines = (name, title, unit) => new Lines(id(name), { title, unit, nothing: 'no figures of this time', series: sides });
+    const lines = (name, title, unit, options) => new Lines(id(name), { title, unit, nothing: 'no figures of this time', series: sides, ...options });
     const stacks = (name, title) => new Stacks(id(name), { title, unit: milliseconds, nothing: 'no batch in this time', series: [] });
     this.input = lines('chart-input', 'Input rate', rate);
-    this.processed = lines('chart-processed', 'Processing rate', rate);
+    this.processed = lines('chart-processed', 'Processing rate', rate, { gapMs: BATCHES_APART_MS });
     this.lag = lines('chart-lag', 'Lag', seconds);
     this.publish = stacks('chart-publish', 'Producer’s batch duration by phase');
     this.consume = stacks('chart-consume', 'Consumer’s batch duration by phase');
@@ -276,7 +279,7 @@ export class Partitions {
       { label: 'Rows', number: true, text: ({ rows }) => exact(rows) },
       { label: 'Files', number: true, text: ({ files }) => exact(files) },
       { label: 'Bytes', number: true, text: ({ bytes: size }) => bytes(size) },
-      { label: 'Rows a file', number: true, text: ({ rows, files }) => count(files ? rows / files : null) },
+      { label: 'Rows a file', number: true, text: ({ rows, files }) => count(files && rows !== null ? rows / files : null) },
     ], ({ date }) => date, 'no partition yet');
   }
 
