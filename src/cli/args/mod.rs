@@ -14,7 +14,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
 use crate::config::{Preset, defaults};
-use values::{parse_rate, parse_seconds, parse_share};
+use values::{parse_rate, parse_seconds, parse_share, parse_status_port};
 
 pub use purchases::{BatchForm, Purchases, PurchasesCommon, PurchasesProduce, PurchasesRun};
 
@@ -157,6 +157,8 @@ pub struct Producer {
     #[command(flatten)]
     pub waits: Waits,
     #[command(flatten)]
+    pub status: StatusArgs,
+    #[command(flatten)]
     pub common: Common,
 }
 
@@ -171,6 +173,8 @@ pub struct Consumer {
     #[command(flatten)]
     pub waits: Waits,
     #[command(flatten)]
+    pub status: StatusArgs,
+    #[command(flatten)]
     pub common: Common,
 }
 
@@ -182,6 +186,20 @@ pub struct Waits {
     /// How long a run with --once waits for open transactions before it gives up with exit code 75
     #[arg(long, value_name = "SECONDS", default_value = DEFAULT_ONCE_WAIT, value_parser = parse_seconds)]
     pub once_wait: Duration,
+}
+
+/// Where a running command can be looked at.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct StatusArgs {
+    /// Port of the status page: a number, 0 for any free one, or off [default: the next free one from 4040]
+    #[arg(long, value_name = "PORT", value_parser = parse_status_port)]
+    pub status_port: Option<StatusPort>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusPort {
+    Off,
+    Port(u16),
 }
 
 #[derive(Debug, Args)]
