@@ -147,7 +147,7 @@ export class Flow {
     const unknown = 'how long is not known';
     const oldest = (value) => (value === null || value === undefined ? unknown : value > 0 ? `oldest ${seconds(value)} old` : 'nothing waits');
     edge(id('edge-publish'), least(lag.rows_unpublished, lag.rows_unpublished_at_least), 'rows', oldest(lag.unpublished_sec),
-      broken(bringing, generated ? 'generator' : 'producer') || held || pace(lag.rows_unpublished, inputs, null),
+      broken(bringing, generated ? 'generator' : 'producer') || held || (lag.rows_unpublished_at_least ? `published at ${rate(inputs)}` : pace(lag.rows_unpublished, inputs, null)),
       { trouble: Boolean(held), broken: Boolean(broken(bringing, '')) });
 
     const topic = id('node-topic');
