@@ -251,6 +251,71 @@ impl Reports {
 mod tests {
     use super::*;
 
+    fn report(role: Role, span: Span) -> BatchReport {
+        BatchReport {
+            role,
+            batch_id: 7,
+            finished: DateTime::from_timestamp_millis(1_795_248_721_123).unwrap(),
+            counts: Counts { input: 160, accepted: 158, rejected: 2 },
+            duration: Duration::from_millis(20),
+            since_last: Some(Duration::from_secs(2)),
+            phases: vec![("stage", Duration::from_millis(12)), ("commit", Duration::from_millis(8))],
+            event_us: Some((1_795_248_719_123_000, 1_795_248_720_623_000)),
+            source: "Kafka[orders]".to_owned(),
+            span,
+            sink: "Parquet[lake]".to_owned(),
+            written: Some((2, 8_122)),
+        }
+    }
+
+    #[test]
+    fn a_report_has_the_members_of_sparks() {
+        let ranges = vec![OffsetRange { partition: 0, from: 5, to: 165 }];
+        let ends = vec![PartitionOffset { partition: 0, offset: 170 }];
+        let query = Query::new("orders-to-lake", "consumer orders lake");
+        let json = report(Role::Consumer, Span::Offsets { ranges, ends }).to_json("run", &query);
+        let expected = json!({
+            "id": query.id, "runId": "run", "name": "orders-to-lake", "timestamp": "2026-11-21T08:12:01.123Z",
+            "batchId": 7, "batchDuration": 20, "numInputRows": 160, "inputRowsPerSecond": 80.0,
+            "processedRowsPerSecond": 8_000.0,
+            "durationMs": { "stage": 12, "commit": 8 },
+            "eventTime": { "min": "2026-11-21T08:11:59.123Z", "max": "2026-11-21T08:12:00.623Z" },
+            "sources": [{
+                "description": "Kafka[orders]", "startOffset": { "0": 5 }, "endOffset": { "0": 165 },
+                "latestOffset": { "0": 170 }, "numInputRows": 160, "inputRowsPerSecond": 80.0,
+                "processedRowsPerSecond": 8_000.0,
+            }],
+            "sink": {
+                "description": "Parquet[lake]", "numOutputRows": 158, "numRejectedRows": 2,
+                "metrics": { "files": 2, "bytes": 8_122 },
+            },
+            "observedMetrics": { "latency": { "newest_row_sec": 0.5, "oldest_row_sec": 2.0 } },
+            "role": "consumer",
+        });
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let end = Cursor { timestamp_us: 0, key: None };
+        let span = Span::Rows { start: None, end };
+        let unknown = BatchReport { since_last: None, event_us: None, written: None, ..report(Role::Producer, span) };
+        let json = unknown.to_json("run", &Query::default());
+        for member in ["inputRowsPerSecond", "eventTime", "observedMetrics"] {
+            assert!(json.get(member).is_none(), "{member}");
+        }
+        assert_eq!(json["sources"][0]["endOffset"], "1970-01-01 00:00:00.000000");
+        assert!(json["sources"][0].get("startOffset").is_none() && json["sink"].get("numRejectedRows").is_none());
+    }
+
+    #[test]
+    fn the_id_of_a_query_is_that_of_its_pipeline_and_of_no_other() {
+        let id = |identity| Query::new("name", identity).id;
+        assert_eq!(id("consumer orders lake"), id("consumer orders lake"));
+        assert_ne!(id("consumer orders lake"), id("producer orders lake"));
+        assert_eq!(id("x").len(), 36);
+    }
+
     #[test]
     fn a_watcher_sees_each_report_and_may_ask_for_the_last_meanwhile() {
         let reports = Reports::default();

@@ -40,8 +40,8 @@ impl<S: Send + 'static> Handle<S> {
         }
     }
 
-    /// Where its status page is, once a session was opened and the configuration names one.
-    pub fn status_url(&self) -> Option<String> {
+    /// Where its status page is, once a session was opened and the configuration asks for one.
+    fn status_url(&self) -> Option<String> {
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         server.as_ref().map(|server| server.url().to_owned())
     }
@@ -133,7 +133,11 @@ impl<S: Send + 'static> Handle<S> {
     pub fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let state = self.slot.state();
         let active = matches!(state, "running" | "stopping");
-        convert::to_python(py, &json!({ "runId": self.run_id, "message": state, "isTriggerActive": active }))
+        let mut status = json!({ "runId": self.run_id, "message": state, "isTriggerActive": active });
+        if let Some(url) = self.status_url() {
+            status["url"] = json!(url);
+        }
+        convert::to_python(py, &status)
     }
 
     pub fn last_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

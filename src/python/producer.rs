@@ -127,7 +127,7 @@ impl Producer {
         self.handle.close(py)
     }
 
-    /// What it is doing: `message` is idle, running, stopping or closed.
+    /// What it is doing: `message` is idle, running, stopping or closed; `url` is there with a status page.
     #[getter]
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.handle.status(py)

@@ -212,12 +212,12 @@ fn producer_json(shared: &Shared, producer: &ProducerSight, at: &Moment) -> Valu
 
 fn consumer_json(shared: &Arc<Shared>, consumer: &ConsumerSight, at: &Moment) -> Value {
     let sizes = shared.lake_sizes(consumer.commit);
-    let days = consumer.head.as_ref().map(days).unwrap_or_default();
+    let days = consumer.head.as_ref().map(|head| shared.days(head)).unwrap_or_default();
     let mut dates: BTreeMap<String, (Option<u64>, u64, u64)> = BTreeMap::new();
     for (date, size) in sizes.iter() {
         dates.insert(date.to_string(), (None, size.files, size.bytes));
     }
-    for (date, day) in &days {
+    for (date, day) in days.iter() {
         dates.entry(date.clone()).or_default().0 = Some(day.rows);
     }
     let omitted = dates.len().saturating_sub(MAX_DATES);
@@ -269,14 +269,17 @@ fn consumer_json(shared: &Arc<Shared>, consumer: &ConsumerSight, at: &Moment) ->
     })
 }
 
+/// The newest days, by date.
+pub type Days = BTreeMap<String, Day>;
+
 /// Rows and sums of a day, whatever the groups within it.
 #[derive(Debug, Default)]
-struct Day {
+pub struct Day {
     rows: u64,
     sums: BTreeMap<String, String>,
 }
 
-fn days(head: &Head) -> BTreeMap<String, Day> {
+pub fn days(head: &Head) -> Days {
     // An hour of the lake's own zone counts to the day in which it begins in UTC: near enough to look at.
     let date = |period: Period| match period {
         Period::Day(date) => date,
@@ -293,7 +296,7 @@ fn days(head: &Head) -> BTreeMap<String, Day> {
     folded.into_iter().map(|(date, group)| (date.to_string(), day(group))).collect()
 }
 
-fn daily(days: &BTreeMap<String, Day>) -> Value {
+fn daily(days: &Days) -> Value {
     let measures: std::collections::BTreeSet<&String> = days.values().flat_map(|day| day.sums.keys()).collect();
     json!({
         "measures": measures,

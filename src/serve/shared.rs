@@ -13,20 +13,22 @@ use super::events::Hub;
 use super::health::{self, State};
 use super::history::History;
 use super::listen::Listening;
+use super::part::Days;
 use super::peers::Peers;
 use super::registry::{Registration, Registry};
 use super::{Role, Setup, part, pipeline};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
-use crate::lake::{FolderSize, partition_sizes};
+use crate::lake::{FolderSize, Head, partition_sizes};
 use crate::pipeline::Stop;
 use crate::pipeline::monitor::{Monitor, Sight};
 use crate::telemetry::recent;
 
 /// What viewers are shown is as old as this, at most.
 pub const FRESH: Duration = Duration::from_millis(900);
-/// The lake's folders are listed again after so many times what it took, so that it costs a hundredth of a core.
-const LISTING_SHARE: u32 = 100;
+/// What takes long is made anew after so many times what it took, so that it costs a hundredth of a core.
+const COST_SHARE: u32 = 100;
+/// The lake's folders are listed this far apart, at least.
 const LISTING_AT_LEAST: Duration = Duration::from_secs(5);
 
 /// What does not change while it runs.
@@ -55,6 +57,7 @@ pub struct Shared {
     stop: Option<Stop>,
     history: Mutex<History>,
     sizes: Mutex<Sizes>,
+    days: Mutex<CachedDays>,
     /// Held while the state of the whole pipeline is made, so that many viewers make it once.
     pub refreshing: tokio::sync::Mutex<Refresh>,
 }
@@ -75,6 +78,14 @@ struct Sizes {
     commit: Option<u64>,
     again: Option<Instant>,
     listing: bool,
+}
+
+/// Rows and sums by day, folded from the totals of a commit.
+#[derive(Default)]
+struct CachedDays {
+    days: Arc<Days>,
+    commit: Option<u64>,
+    again: Option<Instant>,
 }
 
 /// All of this process at one moment.
@@ -100,6 +111,7 @@ impl Shared {
             stop,
             history: Mutex::default(),
             sizes: Mutex::default(),
+            days: Mutex::default(),
             refreshing: tokio::sync::Mutex::new(Refresh {
                 peers: Peers::new(folder, &facts, token),
                 at: None,
@@ -147,7 +159,7 @@ impl Shared {
                 let ended = SystemClock.instant();
                 let mut sizes = shared.sizes.lock().unwrap_or_else(PoisonError::into_inner);
                 sizes.listing = false;
-                sizes.again = Some(ended + (ended.duration_since(begun) * LISTING_SHARE).max(LISTING_AT_LEAST));
+                sizes.again = Some(ended + (ended.duration_since(begun) * COST_SHARE).max(LISTING_AT_LEAST));
                 match found {
                     Ok(found) => (sizes.folders, sizes.commit) = (Arc::new(found), commit),
                     Err(error) => tracing::debug!(target: "foodstream::serve", "{}", error.report()),
@@ -155,6 +167,19 @@ impl Shared {
             });
         }
         Arc::clone(&sizes.folders)
+    }
+
+    /// Rows and sums by day, as of the head's commit or a little before where folding them takes long.
+    pub fn days(&self, head: &Head) -> Arc<Days> {
+        let mut cached = self.days.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = SystemClock.instant();
+        if cached.commit != Some(head.number) && cached.again.is_none_or(|again| begun >= again) {
+            cached.days = Arc::new(part::days(head));
+            cached.commit = Some(head.number);
+            let ended = SystemClock.instant();
+            cached.again = Some(ended + ended.duration_since(begun) * COST_SHARE);
+        }
+        Arc::clone(&cached.days)
     }
 
     /// Asks the peers, and makes events of what is new, unless that was done a moment ago.

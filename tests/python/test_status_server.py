@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import foodstream
+import pytest
 import topics
 from conftest import ROOT, Pipeline
 from prometheus_client.parser import text_string_to_metric_families
@@ -62,7 +64,7 @@ Metric = tuple[str, frozenset[str]]
 def documented(role: str) -> dict[str, Metric]:
     """Metrics of a role as docs/STATUS.md lists them: name to type and labels."""
     rows = re.findall(
-        r"^\| `(\w+)` \| (\w+) \| ([\w, ]*) \| ([PCG ]+) \|", (ROOT / "docs" / "STATUS.md").read_text("utf-8"), re.M
+        r"^\| `(\w+)` \| (\w+) \|([\w, ]*)\| ([PCG ]+) \|", (ROOT / "docs" / "STATUS.md").read_text("utf-8"), re.M
     )
     return {
         name: (kind, frozenset(label.strip() for label in labels.split(",") if label.strip()))
@@ -95,13 +97,14 @@ def test_the_server_shows_the_pipeline_and_no_viewer_reaches_it(
     pipeline: Pipeline, eventually: Callable[..., None]
 ) -> None:
     pipeline.database.sql(INSERT, 500)
+    rows = pipeline.database.count()
     pipeline.start("producer", "--status-port", "0")
     consumer = pipeline.start("consumer", "--status-port", "0")
     at_producer = url_of(pipeline, "producer-1.log", eventually)
     at_consumer = url_of(pipeline, "consumer-2.log", eventually)
 
     eventually(
-        lambda: part(status(at_producer), "consumer").get("totals", {}).get("accepted") == 500,
+        lambda: part(status(at_producer), "consumer").get("totals", {}).get("accepted") == rows,
         "the consumer's rows, shown by the producer",
     )
     shown = status(at_producer)
@@ -110,7 +113,7 @@ def test_the_server_shows_the_pipeline_and_no_viewer_reaches_it(
     # The same, seen from the other side.
     assert part(status(at_consumer), "producer")["producer"]["cursor"] == part(shown, "producer")["producer"]["cursor"]
     lake = part(shown, "consumer")["consumer"]
-    assert sum(found["committed"] for found in lake["partitions"]) >= 500
+    assert sum(found["committed"] for found in lake["partitions"]) >= rows
     assert lake["messages_behind"] == 0
     eventually(
         lambda: sum(found["files"] or 0 for found in part(status(at_consumer), "consumer")["consumer"]["lake_partitions"])
@@ -119,7 +122,7 @@ def test_the_server_shows_the_pipeline_and_no_viewer_reaches_it(
     )
     reports = json.loads(ask(at_producer, "api/progress")[1])
     assert {report["role"] for report in reports} == {"producer", "consumer"}
-    assert sum(report["sink"]["numOutputRows"] for report in reports if report["role"] == "consumer") == 500
+    assert sum(report["sink"]["numOutputRows"] for report in reports if report["role"] == "consumer") == rows
     text = ask(at_producer, "api/status")[1]
     assert "student123" not in text
     eventually(lambda: ask(at_consumer, "readyz")[0] == 200, "the consumer is ready")
@@ -131,7 +134,8 @@ def test_the_server_shows_the_pipeline_and_no_viewer_reaches_it(
     try:
         for _ in range(5):
             pipeline.database.sql(INSERT, 1_000)
-        eventually(lambda: part(status(at_consumer), "consumer")["totals"]["accepted"] == 5_500, "all rows in the lake")
+        rows += 5_000
+        eventually(lambda: part(status(at_producer), "consumer")["totals"]["accepted"] == rows, "all rows in the lake")
         assert value(at_producer, "foodstream_status_viewers") == VIEWERS
         for connection in sockets:
             assert b"event: status" in first_bytes(connection)
@@ -143,7 +147,7 @@ def test_the_server_shows_the_pipeline_and_no_viewer_reaches_it(
     consumer.send_signal(signal.SIGKILL)
     eventually(lambda: status(at_producer)["health"]["state"] == "down", "the killed consumer is down")
     killed = part(status(at_producer), "consumer")
-    assert (killed["state"], killed["totals"]["accepted"]) == ("down", 5_500), "what was known last stays"
+    assert (killed["state"], killed["totals"]["accepted"]) == ("down", rows), "what was known last stays"
 
     again = pipeline.start("consumer", "--status-port", "0")
     eventually(lambda: status(at_producer)["health"]["state"] == "ok", "the restarted consumer mends it")
@@ -205,7 +209,24 @@ def test_a_wrong_token_is_refused_and_a_taken_port_is_one_warning(
     warnings = [line for line in done.stderr.splitlines() if " WARN " in line]
     assert len(warnings) == 1, done.stderr
     assert f"port {port} of 127.0.0.1 is taken" in warnings[0]
-    assert "status page:" not in done.stderr
+    assert "] status page:" not in done.stderr
+
+
+def test_a_library_opens_no_port_unless_the_configuration_says_so(pipeline: Pipeline) -> None:
+    pipeline.database.sql(INSERT, 3)
+    with foodstream.Producer(pipeline.config) as producer:
+        producer.poll()
+        assert "url" not in producer.status
+    pipeline.config["status"] = {"enabled": True, "port": 0}
+    with foodstream.Producer(pipeline.config) as producer:
+        assert "url" not in producer.status, "not before it has something to show"
+        producer.poll()
+        url = str(producer.status["url"])
+        assert part(status(url), "producer")["producer"]["topic"] == pipeline.topic
+        assert len(list(status_folder(pipeline).glob("*.json"))) == 1
+    with pytest.raises(urllib.error.URLError):
+        ask(url, "healthz")
+    assert not status_folder(pipeline).exists()
 
 
 def viewer(url: str) -> socket.socket:

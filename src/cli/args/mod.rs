@@ -3,10 +3,10 @@
 //! What a flag means is said in its help; what a command does stands in its own module.
 
 mod purchases;
+mod streaming;
 mod values;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use chrono::NaiveDate;
 use clap::builder::styling::Styles;
@@ -14,17 +14,15 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
 use crate::config::{Preset, defaults};
-use values::{parse_rate, parse_seconds, parse_share, parse_status_port};
+use values::{parse_rate, parse_share};
 
 pub use purchases::{BatchForm, Purchases, PurchasesCommon, PurchasesProduce, PurchasesRun};
+pub use streaming::{StatusArgs, StatusPort, Waits};
 
 /// Orders of one round of the guide.
 const DEFAULT_ORDERS: u64 = 5;
 /// Enough for a partition of each of three days to be worth looking at.
 const DEFAULT_SAMPLES: u64 = 50;
-/// Longest wait of a bounded run for transactions that are still open: longer than Kafka's and most
-/// databases' own limits of a minute.
-const DEFAULT_ONCE_WAIT: &str = "90";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -176,30 +174,6 @@ pub struct Consumer {
     pub status: StatusArgs,
     #[command(flatten)]
     pub common: Common,
-}
-
-#[derive(Clone, Copy, Debug, Args)]
-pub struct Waits {
-    /// Stop cleanly after this time
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
-    pub timeout: Option<Duration>,
-    /// How long a run with --once waits for open transactions before it gives up with exit code 75
-    #[arg(long, value_name = "SECONDS", default_value = DEFAULT_ONCE_WAIT, value_parser = parse_seconds)]
-    pub once_wait: Duration,
-}
-
-/// Where a running command can be looked at.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct StatusArgs {
-    /// Port of the status page: a number, 0 for any free one, or off [default: the next free one from 4040]
-    #[arg(long, value_name = "PORT", value_parser = parse_status_port)]
-    pub status_port: Option<StatusPort>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StatusPort {
-    Off,
-    Port(u16),
 }
 
 #[derive(Debug, Args)]

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use super::StatusPort;
-
 pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected seconds, as in 90 or 0.5".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|_| "expected seconds from 0 on".to_owned())
@@ -18,13 +16,4 @@ pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
 
 pub(super) fn parse_share(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "expected 0 to 1".to_owned())
-}
-
-pub(super) fn parse_status_port(text: &str) -> Result<StatusPort, String> {
-    match text {
-        "off" => Ok(StatusPort::Off),
-        number => {
-            number.parse().map(StatusPort::Port).map_err(|_| "give a port, 0 for any free one, or off".to_owned())
-        }
-    }
 }

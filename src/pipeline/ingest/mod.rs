@@ -332,6 +332,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         };
         if self.reader.is_answered() {
             self.backoff.reset();
+            self.watching.note_answer();
         }
         match step {
             Step::Assigned(partitions) => {

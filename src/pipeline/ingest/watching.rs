@@ -19,6 +19,8 @@ const STANDING_EVERY: Duration = Duration::from_millis(250);
 #[derive(Debug, Default)]
 pub(super) struct Watching {
     told: Option<Instant>,
+    /// Kafka has answered since.
+    answered: bool,
     open: Noticed,
     cut: Noticed,
     /// When the last commit was told.
@@ -32,6 +34,10 @@ struct Noticed {
 }
 
 impl Watching {
+    pub fn note_answer(&mut self) {
+        self.answered = true;
+    }
+
     pub fn add_messages(&mut self, messages: &MessageBatch) {
         self.open.sampled.add_messages(messages);
     }
@@ -68,6 +74,9 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             return;
         }
         self.watching.told = Some(now);
+        if std::mem::take(&mut self.watching.answered) {
+            self.options.monitor.answered(Service::Kafka);
+        }
         self.options.monitor.standing(Standing {
             head: &self.head,
             assigned: self.reader.assigned(),

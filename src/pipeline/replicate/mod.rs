@@ -10,6 +10,7 @@
 //! `cdc.batch_limit`; a page is bounded by its bytes as well. Below: `capture`, `publish`.
 
 mod limit;
+mod options;
 mod outbox;
 mod report;
 mod sender;
@@ -21,19 +22,19 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::capture::{Page, Source, SourceSight, WaitingRows};
+use crate::capture::Page;
 use crate::clock::Clock;
-use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::failpoints::{self, reach};
 use crate::model::{ChangeBatch, Cursor};
 use crate::publish::{CommitInfo, Start};
 
-use super::monitor::{Monitor, Phase};
-use super::progress::{Published, Query, Reports};
+use super::monitor::Phase;
+use super::progress::{Published, Reports};
 use super::retry::Backoff;
 use super::shutdown::Stop;
 use limit::PageLimit;
+pub use options::{BoundedSource, Bounds, Options};
 use outbox::Outbox;
 use report::{Lines, Transaction};
 pub use sender::Sender;
@@ -43,47 +44,6 @@ const ONCE_POLL: Duration = Duration::from_millis(50);
 /// Longest random wait before taking the transactional id back after a fence, so that two producers do not
 /// fence each other in step.
 const FENCE_JITTER_MS: u64 = 1_000;
-
-/// What a run is told beside its parts.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub topic: String,
-    pub poll_interval: Duration,
-    pub batch_limit: u32,
-    pub transaction_max_rows: u32,
-    pub transaction_max: Duration,
-    /// Of a page, as far as the rows before it tell.
-    pub page_max_bytes: u64,
-    pub retry: config::Retry,
-    /// How long `--once` waits for the horizon.
-    pub once_wait: Duration,
-    pub run_id: String,
-    pub query: Query,
-    pub monitor: Monitor,
-    /// The table, for reports.
-    pub source: String,
-}
-
-/// When a run ends by itself. All unset: only a stop ends it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Bounds {
-    /// Ends when every row below the server's clock at the start is published (K7).
-    pub once: bool,
-    pub max_rows: Option<u64>,
-    pub timeout: Option<Duration>,
-}
-
-/// A source that can say how far the server's clock is and who holds the horizon back.
-pub trait BoundedSource: Source {
-    /// The server's clock, microseconds on the timestamp column's clock.
-    fn server_clock_us(&mut self) -> impl Future<Output = Result<i64>> + Send;
-    /// Whoever holds the horizon, in words; `None` when nobody does.
-    fn holder(&self) -> Option<String>;
-    /// What the last page was read under, where the source can tell.
-    fn sight(&self) -> Option<SourceSight>;
-    /// The rows that wait behind the last page, up to a limit; `None` where that cannot be told soon.
-    fn count_waiting(&mut self) -> impl Future<Output = Result<Option<WaitingRows>>> + Send;
-}
 
 /// The producer's loop and everything it owns.
 pub struct Replicate<S> {

@@ -14,8 +14,12 @@ use super::*;
 use crate::broker::memory::{MemoryBroker, MemoryCluster, MemoryProducer};
 use crate::broker::{Cluster, TopicSpec};
 use crate::capture::memory::{MemorySource, MemoryTable};
+use crate::capture::{Source, SourceSight, WaitingRows};
 use crate::clock::{ManualClock, SystemClock};
+use crate::config;
 use crate::model::Key;
+use crate::pipeline::monitor::Monitor;
+use crate::pipeline::progress::Query;
 use crate::publish::{ProducerFactory, Publisher, PublisherOptions};
 
 const TOPIC: &str = "food_orders_raw";
