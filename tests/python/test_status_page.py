@@ -4,7 +4,6 @@ The browser's tests want a Chromium on the PATH, and are skipped without one unl
 FOODSTREAM_SCREENSHOTS names a folder that their screenshots are written to.
 """
 
-import http.server
 import json
 import os
 import re
@@ -14,11 +13,11 @@ import subprocess
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import altered_status
 import browser
 import promql_parser
 import pytest
@@ -309,83 +308,11 @@ def test_figures_of_a_process_that_is_gone_are_called_old_until_it_is_back(
     wait(lambda: shown_batches(page, "producer")[:1] not in ([], before), "batches of the new process")
 
 
-class Altered(http.server.ThreadingHTTPServer):
-    """The page beside a status that a test has changed, told once a second."""
-
-    daemon_threads = True
-
-    def __init__(self, status: dict[str, Any]) -> None:
-        super().__init__(("127.0.0.1", 0), AlteredAnswers)
-        self.status = status
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/"
-
-
-class AlteredAnswers(http.server.BaseHTTPRequestHandler):
-    server: Altered
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        status = json.dumps({**self.server.status, "generated_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"})
-        if path == "/api/events":
-            self.answer("text/event-stream", f"event: status\nid: altered-1\ndata: {status}\n\n")
-        elif path == "/api/status":
-            self.answer("application/json", status)
-        else:
-            file = PAGE / (path.removeprefix("/page/").strip("/") or "index.html")
-            kind = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-            self.answer(kind[file.suffix], file.read_text(encoding="utf-8"))
-
-    def answer(self, kind: str, content: str) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", f"{kind}; charset=utf-8")
-        self.end_headers()
-        self.wfile.write(content.encode())
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def far_behind(status: dict[str, Any]) -> None:
-    status["lag"].update(rows_unpublished=10_000, rows_unpublished_at_least=True, unpublished_sec=5_400.0)
-    status["lag"].update(messages=10_234_567, readable_sec=2_400.0, seconds=7_800.0)
-    for part in status["parts"]:
-        rate = {"producer": 50_000.0, "consumer": 80_000.0}[part["role"]]
-        part["rates"]["input_rows_per_sec"] = rate
-
-
-def idle_for_an_hour(status: dict[str, Any]) -> None:
-    earlier = f"{datetime.now(UTC) - timedelta(hours=1, minutes=2):%Y-%m-%dT%H:%M:%SZ}"
-    status["lag"].update(rows_unpublished=0, messages=0, unpublished_sec=0, readable_sec=0, seconds=0)
-    status["lag"]["latency"] = dict.fromkeys(status["lag"]["latency"])
-    for part in status["parts"]:
-        part["batches"] = []
-        part.get("producer", {})["last_row_at"] = earlier
-        part.get("consumer", {})["committed_at"] = earlier
-
-
-def held_back(status: dict[str, Any]) -> None:
-    status["lag"].update(rows_unpublished=1_212, rows_held=1_200, rows_held_at_least=False)
-    held_by = {"text": "the transaction of pid 4242 (<b>psql</b>), open for 35.1 s", "pid": 4242, "age_sec": 35.1}
-    for part in status["parts"]:
-        if "producer" in part:
-            part["producer"]["horizon"] = {"at": None, "age_sec": 35.1, "held_by": held_by}
-
-
-def nothing_known(status: dict[str, Any]) -> None:
-    status["lag"] = dict.fromkeys(status["lag"])
-    for part in status["parts"]:
-        for name in part.keys() - {"id", "role", "self", "state", "pid", "host"}:
-            part[name] = None
-
-
 @pytest.mark.parametrize(
     ("alter", "seen"),
     [
         (
-            far_behind,
+            altered_status.far_behind,
             {
                 "#edge-publish": ["≥ 10 k rows", "oldest 1 h 30 min", "published at 50 k/s"],
                 "#edge-consume": ["10.2 M messages", "at 80 k/s worked off in about 5 min 41 s"],
@@ -393,7 +320,7 @@ def nothing_known(status: dict[str, Any]) -> None:
             },
         ),
         (
-            idle_for_an_hour,
+            altered_status.idle_for_an_hour,
             {
                 "#edge-publish": ["0 rows", "nothing waits"],
                 "#edge-readable": ["0 s behind: every committed row can be read", "no row in the last 5 min"],
@@ -403,10 +330,13 @@ def nothing_known(status: dict[str, Any]) -> None:
             },
         ),
         (
-            held_back,
+            altered_status.held_back,
             {"#edge-publish": ["1,200 held back by the transaction of pid 4242 (<b>psql</b>), open for 35.1 s"]},
         ),
-        (nothing_known, {"#edge-publish": ["– rows"], "#edge-consume": ["– messages"], "#node-lake": ["not known"]}),
+        (
+            altered_status.nothing_known,
+            {"#edge-publish": ["– rows"], "#edge-consume": ["– messages"], "#node-lake": ["not known"]},
+        ),
     ],
 )
 def test_it_stays_right(
@@ -415,7 +345,7 @@ def test_it_stays_right(
     wait(lambda: {"producer", "consumer"} <= {part["role"] for part in full_status(watched)["parts"]}, "both parts")
     status = full_status(watched)
     alter(status)
-    with Altered(status) as server:
+    with altered_status.Altered(status, PAGE) as server:
         serving = threading.Thread(target=server.serve_forever)
         serving.start()
         try:

@@ -4,6 +4,8 @@
 const KEPT_SEC = 960;
 /** Events are a second apart; after a longer pause than this the points in between are fetched. */
 const MISSED_MS = 5_000;
+/** In the order in which they happen; others come behind them. */
+const PHASES = ['read', 'gather', 'stage', 'commit'];
 const KEPT_BATCHES = 100;
 const KEPT_LINES = 300;
 
@@ -169,6 +171,12 @@ export class Model {
     return all.sort(latestFirst(({ time }) => time)).slice(0, KEPT_LINES);
   }
 
+  /** Seconds since the oldest point of a chart. */
+  get known() {
+    const oldest = [...this.parts.values()].flatMap((part) => part.points.keys().next().value ?? []);
+    return oldest.length ? this.now / 1e3 - Math.min(...oldest) : 0;
+  }
+
   /** Points of a chart: for each second the value of each group of parts, `{ parts, field, of }` with `of` its sum or maximum. */
   series(groups) {
     const seconds = new Set(groups.flatMap(({ parts }) => parts.flatMap((part) => [...part.points.keys()])));
@@ -178,9 +186,10 @@ export class Model {
     }));
   }
 
-  /** The phases of some parts, in the order they were first seen, and their durations in each second with a batch. */
+  /** The phases of some parts, in the order in which they happen, and their durations in each second with a batch. */
   phases(parts) {
-    const names = [...new Set(parts.flatMap((part) => [...part.phases.names]))];
+    const place = (name) => PHASES.indexOf(name) >>> 0;
+    const names = [...new Set(parts.flatMap((part) => [...part.phases.names]))].sort((a, b) => place(a) - place(b));
     const seconds = new Set(parts.flatMap((part) => [...part.phases.seconds.keys()]));
     const points = [...seconds].sort((a, b) => a - b).map((second) => {
       const of = parts.flatMap((part) => part.phases.seconds.get(second)?.[0] ?? []);

@@ -145,8 +145,10 @@ export class Flow {
       ? `${least(lag.rows_held, lag.rows_held_at_least)} held back${waits ? ` by ${waits.text}` : ' by an open transaction'}`
       : '';
     const unknown = 'how long is not known';
-    const oldest = (value) => (value === null || value === undefined ? unknown : value > 0 ? `oldest ${seconds(value)} old` : 'nothing waits');
-    edge(id('edge-publish'), least(lag.rows_unpublished, lag.rows_unpublished_at_least), 'rows', oldest(lag.unpublished_sec),
+    // Counts are some seconds old, ages are not: where none was counted, an age of a moment later would confuse.
+    const oldest = (value, waiting) => (waiting === 0 || value === 0 ? 'nothing waits'
+      : value === null || value === undefined ? unknown : `oldest ${seconds(value)} old`);
+    edge(id('edge-publish'), least(lag.rows_unpublished, lag.rows_unpublished_at_least), 'rows', oldest(lag.unpublished_sec, lag.rows_unpublished),
       broken(bringing, generated ? 'generator' : 'producer') || held || (lag.rows_unpublished_at_least ? `published at ${rate(inputs)}` : pace(lag.rows_unpublished, inputs, null)),
       { trouble: Boolean(held), broken: Boolean(broken(bringing, '')) });
 
@@ -165,7 +167,7 @@ export class Flow {
     const each = partitions.length <= 6
       ? partitions.map(({ partition, lag: behind }) => `p${partition}:\u00a0${count(behind)}`).join(' · ')
       : `most in p${partitions.reduce((a, b) => ((b.lag ?? 0) > (a.lag ?? 0) ? b : a)).partition}`;
-    edge(id('edge-consume'), count(lag.messages), 'messages', pace(lag.messages, outputs, inputs) || oldest(lag.readable_sec),
+    edge(id('edge-consume'), count(lag.messages), 'messages', pace(lag.messages, outputs, inputs) || oldest(lag.readable_sec, lag.messages),
       broken(consumers, 'consumer') || each, { broken: Boolean(broken(consumers, '')) });
 
     const node = id('node-lake');
@@ -209,16 +211,19 @@ export class Charts {
         ({ label, number: true, text: ([, , figures]) => seconds(figures?.[field]) })),
       { label: 'Rows', number: true, text: ([, , figures]) => count(figures?.rows) },
     ], ([key]) => key, '');
-    this.spanMs = 900e3;
-    id('span').addEventListener('change', (event) => {
-      this.spanMs = Number(event.target.value) * 1e3;
+    this.spans = [...id('span').querySelectorAll('input')];
+    // As long as nobody has chosen: the shortest that shows all there is.
+    this.chosen = false;
+    id('span').addEventListener('change', () => {
+      this.chosen = true;
       if (this.model?.status) this.show(this.model);
     });
   }
 
   show(model) {
     this.model = model;
-    const time = { until: model.now, spanMs: this.spanMs };
+    if (!this.chosen) (this.spans.find(({ value }) => model.known <= Number(value)) ?? this.spans.at(-1)).checked = true;
+    const time = { until: model.now, spanMs: Number(this.spans.find((span) => span.checked).value) * 1e3 };
     const [bringing, consumers] = [model.bringing, model.of('consumer')];
     const both = (field, of) => model.series([{ parts: bringing, field, of }, { parts: consumers, field, of }]);
     this.input.show({ ...time, points: both('input', sumOf) });
