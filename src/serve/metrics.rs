@@ -16,6 +16,9 @@ pub fn text(shared: &Arc<Shared>) -> String {
     let ready = shared.ready_reasons(&moment).is_empty();
     let mut text = Text::default();
     of_all(&mut text, shared, &moment, ready);
+    if shared.facts.role != Role::Generator {
+        batches(&mut text, &moment.sight);
+    }
     match (shared.facts.role, &moment.sight.producer, &moment.sight.consumer) {
         (Role::Producer, producer, _) => of_producer(&mut text, producer.as_ref(), &moment),
         (Role::Consumer, _, consumer) => of_consumer(&mut text, shared, consumer.as_ref(), &moment),
@@ -49,6 +52,10 @@ fn of_all(text: &mut Text, shared: &Shared, moment: &Moment, ready: bool) {
     }
     text.gauge("foodstream_status_viewers", "Open event streams").value(shared.hub.viewers());
     text.counter("foodstream_rows_total", "Rows published, or messages committed, in this run").value(sight.rows);
+}
+
+/// Of the loops; the generator has no batches.
+fn batches(text: &mut Text, sight: &Sight) {
     text.counter("foodstream_batches_total", "Transactions, or commits with messages, in this run")
         .value(sight.batches);
     durations(text, sight);
