@@ -167,7 +167,7 @@ $(VENV)/.installed: pyproject.toml | toolchain
 
 # With the dev profile, the one of `cargo test`, so that the dependencies are compiled once for both; and with the
 # failpoints, at which the fault harness kills it: a build of their own would cost as much again. `make wheel` has none.
-$(VENV)/.built: $(VENV)/.installed Cargo.toml Cargo.lock $(shell find src -name '*.rs' 2>/dev/null)
+$(VENV)/.built: $(VENV)/.installed Cargo.toml Cargo.lock $(shell find src -type f 2>/dev/null)
 	$(BIN)/maturin develop --quiet --features python,failpoints
 	@touch $@
 
@@ -178,7 +178,7 @@ $(BENCH_VENV)/.installed: benches/compare/requirements.txt | toolchain
 	@touch $@
 
 # The second installation is for a wheel of a version that is there already, which pip would leave alone.
-$(BENCH_VENV)/.built: $(BENCH_VENV)/.installed Cargo.toml Cargo.lock pyproject.toml $(shell find src python -name '*.rs' -o -name '*.py')
+$(BENCH_VENV)/.built: $(BENCH_VENV)/.installed Cargo.toml Cargo.lock pyproject.toml $(shell find src -type f) $(shell find python -name '*.py')
 	@rm -rf $(BENCH_VENV)/wheel
 	VIRTUAL_ENV=$(abspath $(BENCH_VENV)) $(BENCH_BIN)/maturin build --quiet --release --out $(BENCH_VENV)/wheel
 	$(BENCH_BIN)/pip install --quiet "$$(ls $(BENCH_VENV)/wheel/*.whl)[local]"

@@ -17,6 +17,7 @@ use foodstream::error::{Error, Result};
 use foodstream::pipeline::Stop;
 use foodstream::pipeline::compose::{self, ConsumerRun};
 use foodstream::pipeline::ingest::Bounds;
+use foodstream::pipeline::monitor::Monitor;
 use foodstream::pipeline::progress::Ingested;
 
 /// How long the run waits for transactions of others that are still open.
@@ -40,7 +41,8 @@ fn main() -> ExitCode {
 fn consume() -> Result<Ingested> {
     let file = std::env::args_os().nth(1).ok_or_else(|| Error::config("name a configuration file"))?;
     let settings = Settings::load(Path::new(&file), &Overrides::from_process(Path::new("."))?)?;
-    let run = ConsumerRun { once_wait: ONCE_WAIT, run_id: "example".to_owned() };
+    // A status server, or whoever else looks, reads what the run tells a clone of it.
+    let run = ConsumerRun { once_wait: ONCE_WAIT, run_id: "example".to_owned(), monitor: Monitor::default() };
     // Another thread may end the run early through a clone of it, after a commit.
     let stop = Stop::new();
     let mut ingest = compose::consumer(&settings, &run, true, &stop)?;

@@ -31,6 +31,8 @@ pub mod pipeline;
 pub mod tools;
 pub mod verify;
 
+pub mod serve;
+
 pub mod cli;
 
 #[cfg(feature = "python")]

@@ -199,7 +199,7 @@ class Producer:
         """Let go of all connections. May be called again; anything else afterwards raises."""
     @property
     def status(self) -> dict[str, Any]:
-        """What it is doing: ``message`` is idle, running, stopping or closed."""
+        """What it is doing: ``message`` is idle, running, stopping or closed; ``url`` is there with a status page."""
     @property
     def last_progress(self) -> dict[str, Any] | None:
         """The last transaction, in the words of Spark's StreamingQueryProgress."""
@@ -353,7 +353,7 @@ class Consumer:
         """Leave the group and let go of all connections. May be called again; anything else afterwards raises."""
     @property
     def status(self) -> dict[str, Any]:
-        """What it is doing: ``message`` is idle, running, stopping or closed."""
+        """What it is doing: ``message`` is idle, running, stopping or closed; ``url`` is there with a status page."""
     @property
     def last_progress(self) -> dict[str, Any] | None:
         """The last commit, in the words of Spark's StreamingQueryProgress."""

@@ -89,6 +89,9 @@ pub trait GroupConsumer: Send {
     fn seek(&mut self, positions: &[PartitionOffset]) -> Result<()>;
     /// Publishes offsets to the group for lag tools; best effort, does not wait.
     fn publish_offsets(&mut self, positions: &[PartitionOffset]) -> Result<()>;
+    /// Ends of assigned partitions as the broker last said in passing; asks nobody. Partitions of which nothing is known
+    /// yet are missing.
+    fn known_ends(&self) -> Vec<PartitionOffset>;
     /// Leaves the group.
     fn close(&mut self);
 }

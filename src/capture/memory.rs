@@ -88,7 +88,7 @@ impl Source for MemorySource {
                 Ok::<_, Error>(key_end)
             })?;
             self.position = Cursor { timestamp_us: *timestamp_us, key: Some(*key) };
-            batch.end = Some(self.position);
+            batch.reached(self.position);
             rows += 1;
         }
         match failure {

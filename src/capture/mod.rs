@@ -12,6 +12,7 @@ mod newest;
 mod plan;
 mod poll;
 mod preflight;
+mod sight;
 mod zone;
 
 use std::future::Future;
@@ -22,6 +23,7 @@ pub use newest::newest_rows;
 pub use plan::schema_of_table;
 pub use poll::{APPLICATION_NAME, PollOptions, PollSource};
 pub use preflight::{Concern, Preflight, PreflightColumn, Subject, hidden_transactions};
+pub use sight::{HolderSight, SourceSight, WaitingRows};
 
 use crate::error::Result;
 use crate::model::{ChangeBatch, Cursor};

@@ -98,16 +98,39 @@ impl Plan {
         // Qualified: a bare name in ORDER BY means the output column, which may be a text of the same name.
         let timestamp = format!("source.{}", quote_identifier(&self.timestamp_column));
         let key = format!("source.{}", quote_identifier(&self.key.name));
-        let start = literal_timestamp(position.timestamp_us, self.timestamp_has_zone);
-        let after = match position.key {
-            Some(value) => format!("({timestamp}, {key}) > ({start}, {})", literal_key(value)),
-            None => format!("{timestamp} > {start}"),
-        };
+        let after = self.after(position);
         let end = literal_timestamp(w_us, self.timestamp_has_zone);
         format!(
             "SELECT {} FROM {} AS source WHERE {after} AND {timestamp} < {end} ORDER BY {timestamp}, {key} LIMIT {limit}",
             self.select, self.table
         )
+    }
+
+    /// The query of how many rows follow `position`, how many of them are not below `w_us`, and the timestamp of the
+    /// oldest of these in microseconds of its own clock; each number is at most `limit`.
+    pub fn waiting_statement(&self, position: Cursor, w_us: i64, limit: u64) -> String {
+        let timestamp = format!("source.{}", quote_identifier(&self.timestamp_column));
+        let after = self.after(position);
+        let start = literal_timestamp(w_us, self.timestamp_has_zone);
+        let table = &self.table;
+        format!(
+            "SELECT (SELECT count(*) FROM (SELECT FROM {table} AS source WHERE {after} LIMIT {limit}) AS waiting), \
+             count(*), (extract(epoch FROM min(held.t)) * 1000000)::bigint \
+             FROM (SELECT {timestamp} AS t FROM {table} AS source WHERE {timestamp} >= {start} AND {after} \
+             ORDER BY {timestamp} LIMIT {limit}) AS held"
+        )
+    }
+
+    /// The condition that a row stands behind a position.
+    fn after(&self, position: Cursor) -> String {
+        // Qualified: a bare name in ORDER BY means the output column, which may be a text of the same name.
+        let timestamp = format!("source.{}", quote_identifier(&self.timestamp_column));
+        let key = format!("source.{}", quote_identifier(&self.key.name));
+        let start = literal_timestamp(position.timestamp_us, self.timestamp_has_zone);
+        match position.key {
+            Some(value) => format!("({timestamp}, {key}) > ({start}, {})", literal_key(value)),
+            None => format!("{timestamp} > {start}"),
+        }
     }
 
     /// The query of the newest rows, or of those without a timestamp. One query for both could not follow an index,

@@ -19,14 +19,16 @@ use super::history::History;
 use super::horizon::{Holder, HorizonRules, HorizonState};
 use super::plan::{Plan, Wanted};
 use super::preflight::{Concern, Preflight, hidden_transactions};
+use super::sight::{HolderSight, SourceSight, WaitingRows};
 use super::zone::{ColumnClock, LocalToUtc};
 use super::{Page, Source};
+use crate::clock::{Clock, SystemClock};
 use crate::config::{Cdc, Postgres, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::model::{ChangeBatch, Cursor, Key, Operation, Schema};
 use crate::postgres::{
     ActivityStatements, Client, PAGE_PATIENCE, ServerIdentity, Session, Table, begin_page, connect, copy_out,
-    fingerprint, server_clock_us, server_identity,
+    fingerprint, query_briefly, server_clock_us, server_identity,
 };
 use crate::wire::encode;
 
@@ -34,6 +36,10 @@ use crate::wire::encode;
 pub const APPLICATION_NAME: &str = "foodstream producer";
 /// Small questions (the clock, the look-ups at a reconnect) that a living server answers at once.
 const QUESTION_PATIENCE: Duration = Duration::from_secs(30);
+/// Waiting rows are counted up to here; beyond, the number says no more than that it is many.
+const COUNT_LIMIT: u64 = 10_000;
+/// A count that takes longer, as without an index, is given up: the next page matters more.
+const COUNT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What a source needs to know.
 #[derive(Clone, Debug)]
@@ -81,6 +87,7 @@ pub struct PollSource {
     local_to_utc: LocalToUtc,
     horizon: HorizonState,
     holder: Option<Holder>,
+    sight: Option<SourceSight>,
     history: History,
     position: Cursor,
     /// The W of a page that was full: the next page is read under it as well.
@@ -143,6 +150,7 @@ impl PollSource {
             local_to_utc: LocalToUtc::new(options.timezone()),
             horizon: HorizonState::new(rules),
             holder: None,
+            sight: None,
             history: History::default(),
             position: Cursor::just_before(options.cdc.default_start_timestamp_us),
             open_w: None,
@@ -197,6 +205,32 @@ impl PollSource {
     /// Who kept W from following the server's clock at the last poll that asked.
     pub fn holder(&self) -> Option<&Holder> {
         self.holder.as_ref()
+    }
+
+    /// What the last page was read under; `None` before the first.
+    pub fn sight(&self) -> Option<&SourceSight> {
+        self.sight.as_ref()
+    }
+
+    /// Counts the rows that wait behind the position and the last horizon, up to a limit and within a moment: for
+    /// people. `None` where that took too long, or the horizon was never judged.
+    pub async fn count_waiting(&mut self) -> Result<Option<WaitingRows>> {
+        let Some(horizon_us) = self.sight.as_ref().map(|sight| sight.horizon_us) else { return Ok(None) };
+        let link = self.take_link().await?;
+        let statement = self.plan.waiting_statement(self.position, horizon_us, COUNT_LIMIT + 1);
+        let counted = within(QUESTION_PATIENCE, query_briefly(&link.client, &statement, COUNT_TIMEOUT)).await?;
+        self.link = link.keep();
+        let Some(rows) = counted else { return Ok(None) };
+        let number = |at: usize| -> Option<i64> { rows.rows.first()?.get(at)?.as_deref()?.parse().ok() };
+        let count = |at| number(at).and_then(|count| u64::try_from(count).ok());
+        let (Some(rows), Some(held)) = (count(0), count(1)) else { return Ok(None) };
+        Ok(Some(WaitingRows {
+            rows: rows.min(COUNT_LIMIT),
+            rows_at_least: rows > COUNT_LIMIT,
+            held: held.min(COUNT_LIMIT),
+            held_at_least: held > COUNT_LIMIT,
+            oldest_held_us: number(2),
+        }))
     }
 
     pub fn identity(&self) -> Option<&ServerIdentity> {
@@ -267,7 +301,19 @@ impl PollSource {
         }
         self.holder = horizon.holder;
         // Without any W nothing below the start position is asked for, so that no row can be.
-        Ok(horizon.w_us.map_or(self.position.timestamp_us, |w_us| self.clock.horizon(w_us)))
+        let horizon_us = horizon.w_us.map_or(self.position.timestamp_us, |w_us| self.clock.horizon(w_us));
+        self.sight = Some(SourceSight {
+            clock_utc_us: activity.clock_us,
+            clock_column_us: self.clock.show(activity.clock_us),
+            at: SystemClock.instant(),
+            horizon_us,
+            holder: self.holder.as_ref().map(|holder| HolderSight {
+                text: holder.to_string(),
+                pid: holder.pid(),
+                age: holder.age,
+            }),
+        });
+        Ok(horizon_us)
     }
 
     async fn read_page(&mut self, link: &Link, limit: u32, batch: &mut ChangeBatch) -> Result<Page> {
@@ -301,7 +347,7 @@ impl PollSource {
             })?;
             // Both at every row: if the call is dropped here, batch and position still agree.
             *position = cursor;
-            batch.end = Some(cursor);
+            batch.reached(cursor);
             Ok(())
         })
         .await? as usize;

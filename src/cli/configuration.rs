@@ -8,6 +8,7 @@ use super::session::Session;
 use crate::broker::kafka;
 use crate::config::{self, Settings};
 use crate::error::{Kind, Result};
+use crate::pipeline::monitor::Monitor;
 use crate::pipeline::retry::Backoff;
 use crate::postgres::{self, Table, plan_field};
 
@@ -81,7 +82,7 @@ fn quoted(type_name: &str) -> String {
 
 async fn describe(settings: &Settings) -> Result<Table> {
     let wanted = settings.require_postgres()?;
-    let mut backoff = Backoff::new(&settings.retry, true);
+    let mut backoff = Backoff::new(&settings.retry, true, &Monitor::default());
     loop {
         let client =
             postgres::connect(wanted, settings.allow_plaintext, "foodstream config", postgres::Session::Read).await;

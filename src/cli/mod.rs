@@ -17,6 +17,7 @@ pub mod runtime;
 mod services;
 mod session;
 mod signals;
+mod status;
 mod streams;
 mod verify;
 

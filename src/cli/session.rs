@@ -41,9 +41,20 @@ impl Session {
         Ok(settings)
     }
 
+    /// The same for a command whose own flags are settings too.
+    pub fn begin_with(&mut self, common: &Common, flags: Vec<String>) -> Result<Settings> {
+        let common = Common { set: [common.set.clone(), flags].concat(), ..common.clone() };
+        self.begin(&common)
+    }
+
     /// The same for the purchase pipeline, whose file lies over the shipped one.
     pub fn begin_purchases(&mut self, common: &PurchasesCommon) -> Result<Settings> {
-        let overrides = Overrides { made_for: Some(Preset::Purchases), ..self.given(&common.output, &common.set)? };
+        self.begin_purchases_with(common, Vec::new())
+    }
+
+    pub fn begin_purchases_with(&mut self, common: &PurchasesCommon, flags: Vec<String>) -> Result<Settings> {
+        let set = [common.set.clone(), flags].concat();
+        let overrides = Overrides { made_for: Some(Preset::Purchases), ..self.given(&common.output, &set)? };
         let settings = Settings::load(&common.config, &overrides)?;
         self.use_settings(&common.output, &settings)?;
         Ok(settings)

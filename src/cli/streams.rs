@@ -1,29 +1,34 @@
 //! `producer` and `consumer`: the two loops, until they are stopped or their bounds are reached.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::args::{Consumer, Producer};
 use super::session::Session;
-use super::{runtime, signals};
+use super::{runtime, signals, status};
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::compose::{self, ConsumerRun, ProducerRun};
+use crate::pipeline::monitor::Monitor;
 use crate::pipeline::progress::{Ingested, Published};
 use crate::pipeline::{Stop, ingest, replicate};
+use crate::serve::Role;
 use crate::tools::doctor::{Check, DoctorOptions, Section, complaints, doctor};
 
 /// What `doctor` checks of what the producer needs.
 const PRODUCERS_SIDE: [Section; 2] = [Section::Postgres, Section::Kafka];
 
 pub fn producer(args: &Producer, session: &mut Session) -> Result<i32> {
-    let settings = session.begin(&args.common)?;
+    let settings = Arc::new(session.begin_with(&args.common, status::flags(args.status.status_port))?);
+    let monitor = Monitor::default();
     let run = ProducerRun {
         start_from: args.start_from.clone(),
         adopt: args.adopt,
         once_wait: args.waits.once_wait,
         run_id: session.run_id.clone(),
+        monitor: monitor.clone(),
     };
     let stop = signals::stop_on_signals()?;
     if args.dry_run {
@@ -47,11 +52,13 @@ pub fn producer(args: &Producer, session: &mut Session) -> Result<i32> {
     }
     let bounds = replicate::Bounds { once: args.once, max_rows: args.max_rows, timeout: args.waits.timeout };
     let bounded = bounds.once || bounds.timeout.is_some();
+    let server = status::start(&settings, Role::Producer, session, &monitor, &stop);
     let stopping = stop.clone();
     let done = until_stopped(&stop, move || {
         runtime::shared()?
             .block_on(async { compose::producer(&settings, &run, bounded, &stopping).await?.run(bounds).await })
-    })?;
+    });
+    let done = status::end(server, done)?;
     let Some(done) = done else { return Ok(left_undone(session)) };
     let Published { rows, transactions, polls, cursor, seconds } = done;
     let cursor = cursor.map(|cursor| cursor.to_string());
@@ -76,15 +83,18 @@ const STOP_PATIENCE: Duration = Duration::from_millis(1_700);
 const RULE: &str = "========================================";
 
 pub fn consumer(args: &Consumer, session: &mut Session) -> Result<i32> {
-    let settings = session.begin(&args.common)?;
+    let settings = Arc::new(session.begin_with(&args.common, status::flags(args.status.status_port))?);
     let stop = signals::stop_on_signals()?;
-    let run = ConsumerRun { once_wait: args.waits.once_wait, run_id: session.run_id.clone() };
+    let monitor = Monitor::default();
+    let (once_wait, run_id) = (args.waits.once_wait, session.run_id.clone());
+    let run = ConsumerRun { once_wait, run_id, monitor: monitor.clone() };
     let bounds = ingest::Bounds {
         available_now: args.once,
         max_batches: args.max_batches,
         timeout: args.waits.timeout.or(settings.consumer.await_termination_timeout),
     };
     let bounded = bounds.is_bounded();
+    let server = status::start(&settings, Role::Consumer, session, &monitor, &stop);
     say!("{RULE}");
     say!("STARTING STRUCTURED STREAMING");
     say!("{RULE}");
@@ -96,8 +106,8 @@ pub fn consumer(args: &Consumer, session: &mut Session) -> Result<i32> {
         let done = ingest.run(bounds);
         let closed = ingest.close();
         done.and_then(|done| closed.map(|()| done))
-    })?;
-    let Some(done) = done else { return Ok(left_undone(session)) };
+    });
+    let Some(done) = status::end(server, done)? else { return Ok(left_undone(session)) };
     report(session, &done);
     Ok(0)
 }

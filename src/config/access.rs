@@ -1,6 +1,6 @@
 //! Questions that commands put to the settings: what must be there, and what things are called.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::defaults;
 use super::names::topic_safe;
@@ -126,6 +126,25 @@ impl Settings {
         }
         let (postgres, kafka) = (self.require_postgres()?, self.require_kafka()?);
         Ok(topic_safe(&format!("{}.{schema_name}.{table}-{}", postgres.database, kafka.topic)))
+    }
+
+    /// The table as reports and the status page name it.
+    pub fn source_name(&self) -> Result<String> {
+        let postgres = self.require_postgres()?;
+        let table = if postgres.table.contains('.') { "" } else { "public." };
+        Ok(format!("PostgreSQL[{}.{table}{}]", postgres.database, postgres.table))
+    }
+
+    /// Where the processes of this pipeline find each other: beside the commit log's folder, or beside the state file
+    /// where no such folder is configured. Both sides of one configuration come to the same.
+    pub fn status_folder(&self) -> Option<PathBuf> {
+        let beside = |folder: &Path| {
+            let mut name = folder.file_name()?.to_owned();
+            name.push("_status");
+            Some(folder.with_file_name(name))
+        };
+        let checkpoint = self.streaming.checkpoint_location.as_deref().and_then(beside);
+        checkpoint.or_else(|| self.streaming.state_file.as_deref().and_then(beside))
     }
 
     /// The topic that holds the cursor: `cdc.cursor_topic`, or `foodstream-cursor-<pipeline id>`.

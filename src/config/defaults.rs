@@ -51,6 +51,14 @@ pub const START_TIMEOUT_SEC: f64 = 30.0;
 /// A service that comes back is noticed within half a minute.
 pub const MAX_BACKOFF_SEC: f64 = 30.0;
 pub const LOG_LEVEL: &str = "info";
+/// Seen by this machine only.
+pub const STATUS_HOST: &str = "127.0.0.1";
+/// Where Spark's page was, and the ports that are tried after it.
+pub const STATUS_PORTS: std::ops::RangeInclusive<u16> = 4040..=4140;
+/// Twelve of the usual rhythms: longer means that something is wrong and not merely slow.
+pub const READY_MAX_LAG_SEC: f64 = 60.0;
+/// Shorter tokens can be guessed.
+pub const MIN_TOKEN_CHARS: usize = 16;
 
 /// Upper bound of waits: a day; more is a unit mistaken for another.
 pub(super) const MAX_WAIT_SEC: f64 = 86_400.0;

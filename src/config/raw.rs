@@ -51,6 +51,8 @@ pub(super) struct Raw {
     pub memory: Option<RawMemory>,
     pub security: Option<RawSecurity>,
     pub logging: Option<RawLogging>,
+    #[garde(dive)]
+    pub status: Option<RawStatus>,
 }
 
 /// The source table.
@@ -454,6 +456,29 @@ pub(super) struct RawLogging {
     pub format: Option<String>,
     /// Written beside stderr.
     pub file: Option<String>,
+}
+
+/// The status server of a running producer or consumer: page, metrics, health.
+#[derive(Deserialize, JsonSchema, Validate, Default)]
+#[serde(deny_unknown_fields)]
+#[garde(allow_unvalidated)]
+pub(super) struct RawStatus {
+    /// Default: true for commands, false for the classes of the Python package.
+    pub enabled: Option<bool>,
+    /// Address to listen on; any but loopback needs a token.
+    #[schemars(extend("default" = defaults::STATUS_HOST))]
+    pub host: Option<String>,
+    /// 0 takes any free one. Default: the next free one from 4040.
+    #[garde(range(min = 0, max = 65535))]
+    pub port: Option<i64>,
+    /// What a request must carry: `Authorization: Bearer …`, or `?token=…` once in a browser. 16 characters or more.
+    pub token: Option<String>,
+    /// A file that holds the token, in place of `token`.
+    pub token_file: Option<String>,
+    /// `/readyz` says no while rows are older than this, in seconds.
+    #[garde(range(min = 0.1, max = MAX_WAIT_SEC))]
+    #[schemars(extend("default" = defaults::READY_MAX_LAG_SEC))]
+    pub ready_max_lag_sec: Option<f64>,
 }
 
 // No `///` here: it would become the description of every key of this type.

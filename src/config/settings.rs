@@ -38,6 +38,7 @@ pub struct Settings {
     pub memory_budget_mb: u32,
     pub allow_plaintext: bool,
     pub logging: Logging,
+    pub status: Status,
     /// Where each value came from; the reason why settings are made by `Settings::load` and its siblings only.
     pub(super) provenance: Provenance,
 }
@@ -275,4 +276,16 @@ pub struct Logging {
     pub level: String,
     pub format: telemetry::Format,
     pub file: Option<PathBuf>,
+}
+
+/// The status server.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// `None`: for commands only.
+    pub enabled: Option<bool>,
+    pub host: String,
+    /// `None`: the next free one from 4040.
+    pub port: Option<u16>,
+    pub token: Option<SecretString>,
+    pub ready_max_lag: Duration,
 }

@@ -274,6 +274,17 @@ impl Listing<'_> {
         self.put("logging.level", &logging.level);
         self.put("logging.format", logging.format.to_string());
         self.put("logging.file", path(logging.file.as_deref()));
+        self.status();
+    }
+
+    fn status(&mut self) {
+        let status = &self.settings.status;
+        let token = if status.token.is_some() { MASK } else { NONE };
+        self.put("status.enabled", or_none(status.enabled));
+        self.put("status.host", &status.host);
+        self.put("status.port", or_none(status.port));
+        self.put_from("status.token", &["status.token", "status.token_file"], token);
+        self.put("status.ready_max_lag_sec", sec(status.ready_max_lag));
     }
 }
 

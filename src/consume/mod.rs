@@ -191,6 +191,11 @@ impl<C: GroupConsumer> Reader<C> {
         self.places.values().all(|place| place.at_end)
     }
 
+    /// Ends of assigned partitions, as far as they are known.
+    pub fn known_ends(&self) -> Vec<PartitionOffset> {
+        self.consumer.known_ends()
+    }
+
     /// Tells the group how far the lake is, for lag tools.
     pub fn publish_offsets(&mut self, positions: &[PartitionOffset]) -> Result<()> {
         let own: Vec<_> =

@@ -19,6 +19,10 @@ struct Scripted {
 }
 
 impl GroupConsumer for Scripted {
+    fn known_ends(&self) -> Vec<PartitionOffset> {
+        Vec::new()
+    }
+
     fn poll(&mut self, into: &mut MessageBatch, max_messages: usize, _: usize, _: Duration) -> Result<Vec<Event>> {
         self.asked.push(max_messages);
         let (events, messages) = self.polls.pop_front().unwrap_or_default();

@@ -26,6 +26,7 @@ mod recent;
 mod record;
 pub mod report;
 pub mod sample;
+mod sizes;
 mod stage;
 mod staging;
 mod state;
@@ -39,6 +40,7 @@ pub use follow::{Changes, TotalsFollower, TotalsLog};
 pub use local::{LakeOptions, LocalLake};
 pub use plan::Plan;
 pub use rebuild::{Gap, RebuildReport, TotalsOf, rebuild_log};
+pub use sizes::{FolderSize, partition_sizes};
 
 use arrow::array::Array;
 

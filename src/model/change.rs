@@ -26,6 +26,8 @@ struct Span {
 pub struct ChangeBatch {
     bytes: Vec<u8>,
     spans: Vec<Span>,
+    /// Position of the first row; `None` only while the batch is empty.
+    pub begin: Option<Cursor>,
     /// The source's position after the last row; `None` only while the batch is empty.
     pub end: Option<Cursor>,
 }
@@ -48,7 +50,15 @@ impl ChangeBatch {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.spans.clear();
+        self.begin = None;
         self.end = None;
+    }
+
+    /// The row that was appended last stands here.
+    #[inline]
+    pub fn reached(&mut self, position: Cursor) {
+        self.begin.get_or_insert(position);
+        self.end = Some(position);
     }
 
     /// Appends a row: `write` puts the key into the buffer, then the value, and returns where the key ended.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::aggregate::Aggregator;
 use crate::broker::TopicSpec;
 use crate::broker::kafka::{KafkaCluster, KafkaGroupConsumer, KafkaProducer};
-use crate::capture::{PollOptions, PollSource, Preflight, Source};
+use crate::capture::{PollOptions, PollSource, Preflight, Source, SourceSight, WaitingRows};
 use crate::clock::SystemClock;
 use crate::config::{self, Settings};
 use crate::consume::Limits;
@@ -17,6 +17,8 @@ use crate::publish::{ProducerFactory, Publisher, PublisherOptions, Start, state_
 use crate::validate::Validator;
 
 use super::ingest::{self, Ingest};
+use super::monitor::{Monitor, Service};
+use super::progress::Query;
 use super::replicate::{self, BoundedSource, Replicate, Sender};
 use super::retry::{Backoff, until_ok};
 use super::shutdown::Stop;
@@ -41,6 +43,8 @@ pub struct ProducerRun {
     pub adopt: bool,
     pub once_wait: Duration,
     pub run_id: String,
+    /// Is told what the run does.
+    pub monitor: Monitor,
 }
 
 impl ProducerRun {
@@ -55,6 +59,8 @@ impl ProducerRun {
 pub struct ConsumerRun {
     pub once_wait: Duration,
     pub run_id: String,
+    /// Is told what the run does.
+    pub monitor: Monitor,
 }
 
 /// What `--dry-run` found; nothing was changed.
@@ -72,7 +78,7 @@ pub async fn producer(
     stop: &Stop,
 ) -> Result<Replicate<PollSource>> {
     let kafka = settings.require_kafka()?.clone();
-    let (mut source, preflight) = open_source(settings, bounded, stop).await?;
+    let (mut source, preflight) = open_source(settings, bounded, stop, &run.monitor).await?;
     for warning in &preflight.warnings {
         tracing::warn!(target: "foodstream::producer", "{warning}");
     }
@@ -81,7 +87,8 @@ pub async fn producer(
         // One try must not outlast the time after which the run gives up.
         options.timeout = options.timeout.min(settings.retry.start_timeout);
     }
-    let backoff = Backoff::new(&settings.retry, bounded);
+    let pipeline_id = options.pipeline_id.clone();
+    let backoff = Backoff::new(&settings.retry, bounded, &run.monitor);
     let waiting = stop.clone();
     let opened = tokio::task::spawn_blocking(move || {
         until_ok(backoff, &waiting, || {
@@ -96,6 +103,8 @@ pub async fn producer(
     });
     let (publisher, start) =
         opened.await.map_err(|error| Error::bug("the publisher did not open").because(error))??;
+    run.monitor.answered(Service::Kafka);
+    run.monitor.stands_at(start.cursor);
     let options = replicate::Options {
         topic: settings.require_kafka()?.topic.clone(),
         poll_interval: settings.cdc.poll_interval,
@@ -106,6 +115,9 @@ pub async fn producer(
         retry: settings.retry.clone(),
         once_wait: run.once_wait,
         run_id: run.run_id.clone(),
+        query: Query::new(&pipeline_id, &format!("producer {pipeline_id}")),
+        monitor: run.monitor.clone(),
+        source: settings.source_name()?,
     };
     if let Some(horizon_us) = start.horizon_us {
         source.restore_horizon(horizon_us);
@@ -126,11 +138,11 @@ fn take_up_history(source: &mut PollSource, run: &ProducerRun, start: &Start) {
 /// The checks of `--dry-run`: rights, table, index, topic, position. Changes nothing.
 pub async fn producer_plan(settings: &Settings, run: &ProducerRun, stop: &Stop) -> Result<Plan> {
     let kafka = settings.require_kafka()?.clone();
-    let (mut source, preflight) = open_source(settings, true, stop).await?;
+    let (mut source, preflight) = open_source(settings, true, stop, &run.monitor).await?;
     let options = publisher_options(settings, run, &preflight)?;
     let mut plan =
         Plan { lines: preflight.lines(), warnings: preflight.warnings.iter().map(ToString::to_string).collect() };
-    let backoff = Backoff::new(&settings.retry, true);
+    let backoff = Backoff::new(&settings.retry, true, &run.monitor);
     let waiting = stop.clone();
     let topic = options.topic.clone();
     let cursor_topic = options.cursor_topic.clone();
@@ -163,14 +175,31 @@ impl BoundedSource for PollSource {
     fn holder(&self) -> Option<String> {
         PollSource::holder(self).map(ToString::to_string)
     }
+
+    fn sight(&self) -> Option<SourceSight> {
+        PollSource::sight(self).cloned()
+    }
+
+    fn count_waiting(&mut self) -> impl Future<Output = Result<Option<WaitingRows>>> + Send {
+        PollSource::count_waiting(self)
+    }
 }
 
-async fn open_source(settings: &Settings, bounded: bool, stop: &Stop) -> Result<(PollSource, Preflight)> {
-    let mut backoff = Backoff::new(&settings.retry, bounded);
+async fn open_source(
+    settings: &Settings,
+    bounded: bool,
+    stop: &Stop,
+    monitor: &Monitor,
+) -> Result<(PollSource, Preflight)> {
+    let mut backoff = Backoff::new(&settings.retry, bounded, monitor);
     loop {
         stop.check()?;
         match PollSource::open(PollOptions::from_settings(settings)?).await {
-            Ok(opened) => return Ok(opened),
+            Ok(opened) => {
+                backoff.reset();
+                monitor.answered(Service::Postgres);
+                return Ok(opened);
+            }
             Err(error) => {
                 let pause = backoff.next_pause(error)?;
                 stop.sleep(pause).await;
@@ -250,7 +279,9 @@ pub fn consumer(
     let validator = validator(settings)?;
     let totals = aggregator(settings, &validator)?;
     let lake = LocalLake::open(lake_options(settings, &validator)?)?;
-    let mut cluster = until_ok(Backoff::new(&settings.retry, bounded), stop, || KafkaCluster::new(kafka))?;
+    let backoff = || Backoff::new(&settings.retry, bounded, &run.monitor);
+    run.monitor.answered(Service::Lake);
+    let mut cluster = until_ok(backoff(), stop, || KafkaCluster::new(kafka))?;
     let options = ingest::Options {
         topic: topic_spec(kafka),
         limits: limits(settings),
@@ -261,24 +292,26 @@ pub fn consumer(
         retry: settings.retry.clone(),
         once_wait: run.once_wait,
         run_id: run.run_id.clone(),
+        query: Query::new(&kafka.consumer_group, &format!("consumer {} {}", kafka.topic, lake_settings.path.display())),
+        monitor: run.monitor.clone(),
+        timestamp_column: settings.cdc.timestamp_column.clone(),
         lake_path: lake_settings.path.clone(),
     };
     if let Some(topic) = &settings.aggregate.topic {
-        until_ok(Backoff::new(&settings.retry, bounded), stop, || {
-            totals_topic::ensure(&mut cluster, topic, kafka.replication_factor)
-        })?;
+        until_ok(backoff(), stop, || totals_topic::ensure(&mut cluster, topic, kafka.replication_factor))?;
     }
     let consumer = KafkaGroupConsumer::new(kafka)?;
     let parts = ingest::Parts { consumer, cluster, lake, validator, totals, clock: Arc::new(SystemClock) };
     let mut ingest = Ingest::open(parts, options, bounded, stop.clone())?;
+    run.monitor.answered(Service::Kafka);
     if let Some(topic) = &settings.aggregate.topic {
-        ingest.publish_totals(totals_publisher(settings, topic, stop)?);
+        ingest.publish_totals(totals_publisher(settings, topic, stop, &run.monitor)?);
     }
     Ok(ingest)
 }
 
 /// Publishes the totals of a lake that has been founded.
-fn totals_publisher(settings: &Settings, topic: &str, stop: &Stop) -> Result<TotalsTopic> {
+fn totals_publisher(settings: &Settings, topic: &str, stop: &Stop, monitor: &Monitor) -> Result<TotalsTopic> {
     let log = TotalsFollower::open(settings.require_checkpoint()?)?;
     let lake = log.lake()?.ok_or_else(|| Error::bug("totals are followed before the lake was founded"))?;
     let factory = Producers {
@@ -286,7 +319,7 @@ fn totals_publisher(settings: &Settings, topic: &str, stop: &Stop) -> Result<Tot
         transactional_id: format!("foodstream-totals-{lake}"),
         stop: stop.clone(),
     };
-    TotalsTopic::spawn(Publishing::new(log, factory, topic.to_owned()), &settings.retry)
+    TotalsTopic::spawn(Publishing::new(log, factory, topic.to_owned()), &settings.retry, monitor)
 }
 
 /// The configured totals, bound to the lake's columns.

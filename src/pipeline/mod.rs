@@ -6,6 +6,7 @@
 pub mod batches;
 pub mod compose;
 pub mod ingest;
+pub mod monitor;
 pub mod progress;
 pub mod replicate;
 pub mod retry;

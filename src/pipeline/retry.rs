@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::monitor::{Monitor, Service};
 use super::shutdown::Stop;
 use crate::clock::{Clock, SystemClock};
 use crate::config;
@@ -19,6 +20,9 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// Pauses that double up to a limit, with the time since the first failure.
 #[derive(Debug)]
 pub struct Backoff {
+    monitor: Monitor,
+    /// Services whose calls failed since the last success.
+    away: Vec<Service>,
     pause: Duration,
     max_pause: Duration,
     /// `None`: wait for ever.
@@ -30,9 +34,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// `bounded` runs give up after the start time-out.
-    pub fn new(retry: &config::Retry, bounded: bool) -> Self {
+    /// `bounded` runs give up after the start time-out. `monitor` is told who is away and who is back.
+    pub fn new(retry: &config::Retry, bounded: bool, monitor: &Monitor) -> Self {
         Backoff {
+            monitor: monitor.clone(),
+            away: Vec::new(),
             pause: FIRST_PAUSE,
             max_pause: retry.max_backoff.max(FIRST_PAUSE),
             give_up_after: bounded.then_some(retry.start_timeout),
@@ -51,6 +57,9 @@ impl Backoff {
     /// To be called after each success.
     pub fn reset(&mut self) {
         self.trying_since = None;
+        for service in self.away.drain(..) {
+            self.monitor.answered(service);
+        }
         if let Some(since) = self.failing_since.take() {
             let seconds = SystemClock.instant().duration_since(since).as_secs_f64();
             tracing::info!(target: "foodstream::retry", seconds, "recovered after {seconds:.1} s");
@@ -63,6 +72,12 @@ impl Backoff {
     pub fn next_pause(&mut self, error: Error) -> Result<Duration> {
         if !error.is_retriable() {
             return Err(error);
+        }
+        if let Some(service) = Service::of(error.kind()) {
+            self.monitor.failed(service, &error);
+            if !self.away.contains(&service) {
+                self.away.push(service);
+            }
         }
         let now = SystemClock.instant();
         let failing_since = *self.failing_since.get_or_insert(now);
@@ -121,7 +136,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_limit() {
-        let mut backoff = Backoff::new(&retry(Duration::from_secs(60)), true);
+        let mut backoff = Backoff::new(&retry(Duration::from_secs(60)), true, &Monitor::default());
         let pauses: Vec<_> = (0..5).map(|_| backoff.next_pause(away()).unwrap().as_millis()).collect();
         for (pause, nominal) in pauses.iter().zip([100, 200, 400, 400, 400]) {
             assert!((nominal * 3 / 4..=nominal).contains(pause), "{pauses:?}");
@@ -130,13 +145,13 @@ mod tests {
 
     #[test]
     fn what_waiting_cannot_mend_is_not_waited_for() {
-        let mut backoff = Backoff::new(&retry(Duration::from_secs(60)), false);
+        let mut backoff = Backoff::new(&retry(Duration::from_secs(60)), false, &Monitor::default());
         assert!(backoff.next_pause(Error::new(Kind::Source, "password refused")).is_err());
     }
 
     #[test]
     fn a_bounded_run_gives_up_and_stays_retriable() {
-        let mut backoff = Backoff::new(&retry(Duration::ZERO), true);
+        let mut backoff = Backoff::new(&retry(Duration::ZERO), true, &Monitor::default());
         let error = backoff.next_pause(away()).unwrap_err();
         assert_eq!(error.exit_code(), 75);
     }
@@ -145,7 +160,7 @@ mod tests {
     fn a_first_try_that_takes_all_the_time_is_also_the_last() {
         let mut tries = 0;
         let limit = Duration::from_millis(20);
-        let result: Result<()> = until_ok(Backoff::new(&retry(limit), true), &Stop::new(), || {
+        let result: Result<()> = until_ok(Backoff::new(&retry(limit), true, &Monitor::default()), &Stop::new(), || {
             tries += 1;
             let begun = SystemClock.instant();
             while SystemClock.instant().duration_since(begun) < limit {
@@ -160,10 +175,11 @@ mod tests {
     fn a_stop_ends_the_waiting() {
         let stop = Stop::new();
         let again = stop.clone();
-        let result: Result<()> = until_ok(Backoff::new(&retry(Duration::from_secs(60)), false), &stop, || {
-            again.request();
-            Err(away())
-        });
+        let result: Result<()> =
+            until_ok(Backoff::new(&retry(Duration::from_secs(60)), false, &Monitor::default()), &stop, || {
+                again.request();
+                Err(away())
+            });
         assert_eq!(result.unwrap_err().kind(), Kind::Interrupted);
     }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::monitor::Monitor;
 use super::retry::Backoff;
 use crate::broker::{Cluster, TopicSpec, TransactionalProducer};
 use crate::clock::{Clock, SystemClock};
@@ -178,14 +179,18 @@ pub struct TotalsTopic {
 }
 
 impl TotalsTopic {
-    pub fn spawn<F: ProducerFactory + 'static>(publishing: Publishing<F>, retry: &config::Retry) -> Result<Self>
+    pub fn spawn<F: ProducerFactory + 'static>(
+        publishing: Publishing<F>,
+        retry: &config::Retry,
+        monitor: &Monitor,
+    ) -> Result<Self>
     where
         F::Producer: 'static,
     {
         let (nudges, inbox) = channel();
         let shared = Arc::<Shared>::default();
         let topic = publishing.topic.clone();
-        let (told, backoff) = (shared.clone(), Backoff::new(retry, false));
+        let (told, backoff) = (shared.clone(), Backoff::new(retry, false, monitor));
         let thread = std::thread::Builder::new()
             .name("foodstream-totals".to_owned())
             .spawn(move || {

@@ -228,7 +228,7 @@ fn a_topic_that_would_forget_is_refused() {
 fn the_thread_publishes_what_it_is_nudged_for_and_waits_for_a_broker_that_is_away() {
     let mut bench = Bench::new();
     let retry = config::Retry { start_timeout: Duration::ZERO, max_backoff: Duration::from_millis(100) };
-    let topic = TotalsTopic::spawn(bench.worker(), &retry).unwrap();
+    let topic = TotalsTopic::spawn(bench.worker(), &retry, &Monitor::default()).unwrap();
     bench.commit(&["a"]);
     topic.wait_for(1, PATIENCE).unwrap();
     bench.broker.set_reachable(false);

@@ -29,8 +29,8 @@ pub use copy_out::{CopyDecoder, Row, copy_out};
 pub use explain::{Scan, explain};
 pub use page::{PAGE_PATIENCE, PageStart, begin_page, fingerprint};
 pub use query::{
-    ServerIdentity, TextRows, insert_text_rows, query_text, server_clock_us, server_encoding, server_identity,
-    session_start_zone,
+    ServerIdentity, TextRows, insert_text_rows, query_briefly, query_text, server_clock_us, server_encoding,
+    server_identity, session_start_zone,
 };
 pub use quote::{literal_key, literal_timestamp, quote_identifier, quote_text};
 pub use types::{FieldPlan, TypeFacts, plan_field};

@@ -2,7 +2,10 @@
 //!
 //! Results come as text, PostgreSQL's own: what `verify` compares with and what `tools` print.
 
+use std::time::Duration;
+
 use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use super::catalog::Table;
@@ -30,6 +33,10 @@ impl TextRows {
 /// Runs one statement, for small results; `doing` names it in errors.
 pub async fn query_text(client: &Client, sql: &str, doing: &str) -> Result<TextRows> {
     let messages = client.inner.simple_query(sql).await.map_err(|error| client.failed(doing, error))?;
+    Ok(text_rows(messages))
+}
+
+fn text_rows(messages: Vec<SimpleQueryMessage>) -> TextRows {
     let mut result = TextRows::default();
     for message in messages {
         match message {
@@ -42,7 +49,18 @@ pub async fn query_text(client: &Client, sql: &str, doing: &str) -> Result<TextR
             _ => {}
         }
     }
-    Ok(result)
+    result
+}
+
+/// The same for a question that may go unanswered: `None` when the server has ended it after `limit`.
+pub async fn query_briefly(client: &Client, sql: &str, limit: Duration) -> Result<Option<TextRows>> {
+    // One message is one transaction, so the limit ends with it.
+    let sql = format!("SET LOCAL statement_timeout = {}; {sql}", limit.as_millis());
+    match client.inner.simple_query(&sql).await {
+        Ok(messages) => Ok(Some(text_rows(messages))),
+        Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => Ok(None),
+        Err(error) => Err(client.failed("cannot count the rows that wait", error)),
+    }
 }
 
 async fn scalar(client: &Client, sql: &str, doing: &str) -> Result<String> {

@@ -24,6 +24,7 @@ use crate::pipeline::batches::{Batches, Handed};
 use crate::pipeline::compose::{self, ConsumerRun};
 use crate::pipeline::ingest::Bounds;
 use crate::pipeline::progress::{Ingested, Reports};
+use crate::serve::Role;
 
 type Session = Batches<KafkaGroupConsumer, KafkaCluster>;
 
@@ -72,7 +73,8 @@ impl Consumer {
     pub fn over(name: &'static str, settings: Arc<Settings>, available_now: bool, once_wait: f64) -> PyResult<Self> {
         let once_wait = given::seconds("once_wait", once_wait)?;
         let handle = Arc::new(Handle::new(name, settings));
-        let run = Arc::new(ConsumerRun { once_wait, run_id: handle.run_id.clone() });
+        let (run_id, monitor) = (handle.run_id.clone(), handle.monitor.clone());
+        let run = Arc::new(ConsumerRun { once_wait, run_id, monitor });
         Ok(Consumer { handle, run, available_now, iteration: Arc::default() })
     }
 
@@ -126,6 +128,7 @@ impl Consumer {
 
     fn opener(&self, bounded: bool) -> impl FnOnce(&Settings, &Stop) -> Result<(Session, Reports)> + use<> {
         let run = self.run.clone();
+        self.handle.serve(Role::Consumer);
         move |settings, stop| {
             let ingest = compose::consumer(settings, &run, bounded, stop)?;
             let reports = ingest.reports();
@@ -285,7 +288,7 @@ impl Consumer {
         self.handle.close(py)
     }
 
-    /// What it is doing: `message` is idle, running, stopping or closed.
+    /// What it is doing: `message` is idle, running, stopping or closed; `url` is there with a status page.
     #[getter]
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.handle.status(py)

@@ -10,8 +10,10 @@ use crate::cli::runtime;
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::pipeline::Stop;
+use crate::pipeline::monitor::Monitor;
 use crate::pipeline::progress::Reports;
 use crate::pipeline::session::{Call, Slot};
+use crate::serve::{Role, Server, Setup};
 
 pub struct Handle<S: Send + 'static> {
     name: &'static str,
@@ -19,12 +21,43 @@ pub struct Handle<S: Send + 'static> {
     pub run_id: String,
     slot: Arc<Slot<S>>,
     reports: Arc<Mutex<Reports>>,
+    /// Is told what every session does.
+    pub monitor: Monitor,
+    server: Arc<Mutex<Option<Server>>>,
 }
 
 impl<S: Send + 'static> Handle<S> {
     pub fn new(name: &'static str, settings: Arc<Settings>) -> Self {
         let run_id = uuid::Uuid::new_v4().to_string();
-        Handle { name, settings, run_id, slot: Arc::default(), reports: Arc::default() }
+        Handle {
+            name,
+            settings,
+            run_id,
+            slot: Arc::default(),
+            reports: Arc::default(),
+            monitor: Monitor::default(),
+            server: Arc::default(),
+        }
+    }
+
+    /// Where its status page is, once a session was opened and the configuration asks for one.
+    fn status_url(&self) -> Option<String> {
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        server.as_ref().map(|server| server.url().to_owned())
+    }
+
+    /// A page that the configuration asks for by name; a library opens no port by itself.
+    pub fn serve(&self, role: Role) {
+        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        if server.is_none() && self.settings.status.enabled == Some(true) {
+            *server = Server::start(Setup {
+                settings: Arc::clone(&self.settings),
+                role,
+                run_id: self.run_id.clone(),
+                monitor: self.monitor.clone(),
+                stop: None,
+            });
+        }
     }
 
     /// Does work with the session, which `open` makes, with its reports, where there is none.
@@ -83,9 +116,10 @@ impl<S: Send + 'static> Handle<S> {
         if wait::is_forked() || !self.slot.close() {
             return Ok(());
         }
-        let slot = self.slot.clone();
+        let (slot, server) = (self.slot.clone(), self.server.clone());
         let clear = move || {
             slot.clear();
+            server.lock().unwrap_or_else(PoisonError::into_inner).take();
             Ok(())
         };
         // Without `begin`: a Ctrl-C that waits to be heard must not leave the session open.
@@ -99,7 +133,11 @@ impl<S: Send + 'static> Handle<S> {
     pub fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let state = self.slot.state();
         let active = matches!(state, "running" | "stopping");
-        convert::to_python(py, &json!({ "runId": self.run_id, "message": state, "isTriggerActive": active }))
+        let mut status = json!({ "runId": self.run_id, "message": state, "isTriggerActive": active });
+        if let Some(url) = self.status_url() {
+            status["url"] = json!(url);
+        }
+        convert::to_python(py, &status)
     }
 
     pub fn last_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -173,11 +211,16 @@ impl<S: Send + 'static> Drop for Handle<S> {
         if wait::is_forked() {
             // The session's threads live in the parent only; waiting for them would never end.
             std::mem::forget(slot);
+            std::mem::forget(self.server.clone());
             return;
         }
         slot.close();
+        let server = self.server.clone();
         if let Ok(runtime) = runtime::shared() {
-            runtime.spawn_blocking(move || slot.clear());
+            runtime.spawn_blocking(move || {
+                slot.clear();
+                server.lock().unwrap_or_else(PoisonError::into_inner).take();
+            });
         }
     }
 }

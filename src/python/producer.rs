@@ -19,6 +19,7 @@ use crate::pipeline::compose::{self, ProducerRun};
 use crate::pipeline::progress::{Published, Reports};
 use crate::pipeline::replicate::{Bounds, Replicate};
 use crate::publish::state_file;
+use crate::serve::Role;
 
 type Session = Replicate<PollSource>;
 
@@ -34,6 +35,7 @@ pub struct Producer {
 impl Producer {
     fn opener(&self, bounded: bool) -> impl FnOnce(&Settings, &Stop) -> Result<(Session, Reports)> + use<> {
         let (run, started) = (Arc::clone(&self.run), Arc::clone(&self.started));
+        self.handle.serve(Role::Producer);
         move |settings, stop| {
             let run = if started.load(Ordering::Acquire) { run.later() } else { ProducerRun::clone(&run) };
             let session = runtime::shared()?.block_on(compose::producer(settings, &run, bounded, stop))?;
@@ -60,7 +62,8 @@ impl Producer {
             return Err(errors::raise(config.py(), &Error::config(format!("start_from: {error}"))));
         }
         let handle = Handle::new("Producer", convert::settings(config, overrides)?);
-        let run = Arc::new(ProducerRun { start_from, adopt, once_wait, run_id: handle.run_id.clone() });
+        let (run_id, monitor) = (handle.run_id.clone(), handle.monitor.clone());
+        let run = Arc::new(ProducerRun { start_from, adopt, once_wait, run_id, monitor });
         Ok(Producer { handle, run, started: Arc::default() })
     }
 
@@ -124,7 +127,7 @@ impl Producer {
         self.handle.close(py)
     }
 
-    /// What it is doing: `message` is idle, running, stopping or closed.
+    /// What it is doing: `message` is idle, running, stopping or closed; `url` is there with a status page.
     #[getter]
     fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.handle.status(py)

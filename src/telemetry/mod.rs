@@ -12,6 +12,7 @@
 //! or as a template of Python's `logging` says. Times are UTC. The JSON keys are fixed; programs read them.
 //! `operation` and `batch_id` are there where an event has them; counts and durations are fields.
 
+pub mod recent;
 mod template;
 
 use std::fmt::{self, Write as _};
@@ -27,7 +28,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::{Clock, SystemClock};
@@ -123,7 +124,8 @@ fn subscriber(
 ) -> impl Subscriber + Send + Sync {
     let lines = Lines { format, run_id, clock };
     let layer = tracing_subscriber::fmt::layer().event_format(lines).log_internal_errors(false).with_writer(sinks);
-    tracing_subscriber::registry().with(filter).with(layer)
+    let kept = recent::RecentLayer.with_filter(self::filter(LevelFilter::INFO));
+    tracing_subscriber::registry().with(layer.with_filter(filter)).with(kept)
 }
 
 fn parse_level(text: &str) -> Result<LevelFilter> {

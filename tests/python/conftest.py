@@ -44,8 +44,8 @@ LONGEST_FIRST = (
     "test_groups.py",
     "test_start_orders.py",
 )
-# Their tests share services of their own, and so stay on one worker; all others go to whoever is free.
-TOGETHER = ("test_stops.py", "test_start_orders.py", "test_local.py")
+# Their tests share services or a pipeline of their own, and so stay on one worker; all others go to whoever is free.
+TOGETHER = ("test_stops.py", "test_start_orders.py", "test_local.py", "test_status_page.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -141,21 +141,30 @@ class Database:
 
 @pytest.fixture
 def database(services: Services) -> Iterator[Database]:
+    with fresh_database(services) as created:
+        yield created
+
+
+@contextlib.contextmanager
+def fresh_database(services: Services) -> Iterator[Database]:
+    """For fixtures that live longer than one test."""
     created = Database(f"test_{uuid.uuid4().hex[:12]}", services)
     with psycopg.connect(services.administrator, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {created.name} OWNER {USER}")
     with created.administer() as connection:
         connection.execute(ORDERS_SQL.read_text(encoding="utf-8"))
-    yield created
-    with created.administer() as connection:
-        # They outlive their session, and a database that has some cannot be dropped.
-        prepared = connection.execute(
-            "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
-        ).fetchall()
-        for (gid,) in prepared:
-            connection.execute(psycopg.sql.SQL("ROLLBACK PREPARED {}").format(psycopg.sql.Literal(gid)))
-    with psycopg.connect(services.administrator, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {created.name} WITH (FORCE)")
+    try:
+        yield created
+    finally:
+        with created.administer() as connection:
+            # They outlive their session, and a database that has some cannot be dropped.
+            prepared = connection.execute(
+                "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
+            ).fetchall()
+            for (gid,) in prepared:
+                connection.execute(psycopg.sql.SQL("ROLLBACK PREPARED {}").format(psycopg.sql.Literal(gid)))
+        with psycopg.connect(services.administrator, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {created.name} WITH (FORCE)")
 
 
 @dataclass
@@ -246,6 +255,13 @@ class Pipeline:
 
 @pytest.fixture
 def pipeline(database: Database, tmp_path: Path) -> Iterator[Pipeline]:
+    with fresh_pipeline(database, tmp_path) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def fresh_pipeline(database: Database, folder: Path) -> Iterator[Pipeline]:
+    """For fixtures that live longer than one test."""
     address = database.services.address
     config = {
         "postgres": {
@@ -265,14 +281,14 @@ def pipeline(database: Database, tmp_path: Path) -> Iterator[Pipeline]:
             "consumer_group": f"{database.name}_group",
         },
         "streaming": {
-            "checkpoint_location": str(tmp_path / "checkpoints" / "orders"),
-            "last_processed_timestamp_location": str(tmp_path / "lastprocess" / "orders"),
+            "checkpoint_location": str(folder / "checkpoints" / "orders"),
+            "last_processed_timestamp_location": str(folder / "lastprocess" / "orders"),
         },
         "cdc": {"poll_interval_sec": 0.2, "batch_limit": 1000, "default_start_timestamp": "2025-11-18 00:00:00"},
-        "datalake": {"path": str(tmp_path / "output" / "orders"), "format": "parquet"},
+        "datalake": {"path": str(folder / "output" / "orders"), "format": "parquet"},
         "consumer": {"trigger_interval_ms": 200},
     }
-    made = Pipeline(tmp_path, database, config)
+    made = Pipeline(folder, database, config)
     with contextlib.closing(made):
         yield made
 

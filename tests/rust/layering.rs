@@ -5,23 +5,27 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &["error", "clock", "telemetry", "failpoints", "model"],
     &["config", "wire"],
     &["postgres", "broker", "lake", "validate", "aggregate", "generate"],
     &["capture", "publish", "consume"],
     &["pipeline", "verify", "tools"],
+    &["serve"],
     &["cli"],
     &["python"],
 ];
 
 /// Foreign crates that only one module may name.
-const OWNERS: [(&str, &str); 7] = [
+const OWNERS: [(&str, &str); 10] = [
     ("tokio_postgres", "postgres"),
     ("tokio_postgres_rustls", "postgres"),
     ("rdkafka", "broker/kafka"),
     ("parquet", "lake"),
     ("serde_saphyr", "config"),
+    ("hyper", "serve"),
+    ("hyper_util", "serve"),
+    ("http_body_util", "serve"),
     ("clap", "cli"),
     ("pyo3", "python"),
 ];

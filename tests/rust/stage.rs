@@ -9,6 +9,7 @@ use foodstream::config::{Overrides, Settings};
 use foodstream::model::position::format_timestamp_us;
 use foodstream::model::{ChangeBatch, Cursor, Operation};
 use foodstream::pipeline::compose::{self, ConsumerRun, ProducerRun};
+use foodstream::pipeline::monitor::Monitor;
 use foodstream::pipeline::{Stop, ingest, replicate};
 use foodstream::publish::CursorRecord;
 use foodstream::tools::{InsertOptions, InsertReport, insert_test_orders};
@@ -85,7 +86,13 @@ impl Stage {
 
     /// Publishes what is there.
     pub async fn produce(&self) {
-        let run = ProducerRun { start_from: None, adopt: false, once_wait: TIMEOUT, run_id: "test".into() };
+        let run = ProducerRun {
+            start_from: None,
+            adopt: false,
+            once_wait: TIMEOUT,
+            run_id: "test".into(),
+            monitor: Monitor::default(),
+        };
         let stop = Stop::new();
         let mut replicate = compose::producer(&self.settings, &run, true, &stop).await.unwrap();
         replicate.run(replicate::Bounds { once: true, ..replicate::Bounds::default() }).await.unwrap();
@@ -95,7 +102,7 @@ impl Stage {
     pub async fn consume(&self) {
         let settings = self.settings.clone();
         let consumed = tokio::task::spawn_blocking(move || {
-            let run = ConsumerRun { once_wait: TIMEOUT, run_id: "test".into() };
+            let run = ConsumerRun { once_wait: TIMEOUT, run_id: "test".into(), monitor: Monitor::default() };
             let mut ingest = compose::consumer(&settings, &run, true, &Stop::new())?;
             ingest.run(ingest::Bounds { available_now: true, ..ingest::Bounds::default() })
         });

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use foodstream::model::{Cursor, Key};
 use foodstream::pipeline::compose::{self, ConsumerRun, ProducerRun};
+use foodstream::pipeline::monitor::Monitor;
 use foodstream::pipeline::{Stop, ingest, replicate};
 use foodstream::tools::{InsertOptions, insert_test_orders};
 use foodstream::verify::{Report, Section, Status, VerifyOptions, verify};
@@ -321,12 +322,19 @@ async fn beside_living_producer_and_consumer_nothing_is_ever_called_a_fault() {
     let stage = Stage::orders().await;
     let stop = Stop::new();
     let _ends = EndWithTest(stop.clone());
-    let run = ProducerRun { start_from: None, adopt: false, once_wait: Duration::from_secs(30), run_id: "live".into() };
+    let run = ProducerRun {
+        start_from: None,
+        adopt: false,
+        once_wait: Duration::from_secs(30),
+        run_id: "live".into(),
+        monitor: Monitor::default(),
+    };
     let mut replicate = compose::producer(&stage.settings, &run, false, &stop).await.unwrap();
     let producing = tokio::spawn(async move { replicate.run(replicate::Bounds::default()).await });
     let (settings, stopping) = (stage.settings.clone(), stop.clone());
     let consuming = tokio::task::spawn_blocking(move || {
-        let run = ConsumerRun { once_wait: Duration::from_secs(30), run_id: "live".into() };
+        let run =
+            ConsumerRun { once_wait: Duration::from_secs(30), run_id: "live".into(), monitor: Monitor::default() };
         compose::consumer(&settings, &run, false, &stopping)?.run(ingest::Bounds::default())
     });
     let (settings, writing) = (stage.settings.clone(), stop.clone());

@@ -348,6 +348,14 @@ impl GroupConsumer for KafkaGroupConsumer {
         Ok(())
     }
 
+    fn known_ends(&self) -> Vec<PartitionOffset> {
+        let end = |&partition: &i32| {
+            let offset = self.handle.known_end(&self.topic, partition)?;
+            Some(PartitionOffset { partition, offset })
+        };
+        self.positions.keys().filter_map(end).collect()
+    }
+
     fn close(&mut self) {
         if std::mem::replace(&mut self.closed, true) {
             return;

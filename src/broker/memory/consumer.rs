@@ -245,6 +245,13 @@ impl GroupConsumer for MemoryConsumer {
         Ok(())
     }
 
+    fn known_ends(&self) -> Vec<PartitionOffset> {
+        let state = self.broker.lock();
+        let logs = state.topics.get(&self.topic).map_or(&[][..], |topic| &topic.partitions);
+        let end = |&partition: &i32| Some(PartitionOffset { partition, offset: logs.get(partition as usize)?.end() });
+        self.places.keys().filter_map(end).collect()
+    }
+
     fn close(&mut self) {
         self.membership = Membership::Closed;
         self.places.clear();

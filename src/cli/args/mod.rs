@@ -4,10 +4,10 @@
 
 mod local;
 mod purchases;
+mod streaming;
 mod values;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::builder::styling::Styles;
@@ -15,18 +15,16 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
 use crate::config::{Preset, defaults};
-use values::{parse_moment, parse_rate, parse_seconds, parse_share};
+use values::{parse_moment, parse_rate, parse_share};
 
 pub use local::{Demo, Local, LocalDir, LocalFolder, LocalUp, Service};
 pub use purchases::{BatchForm, Purchases, PurchasesCommon, PurchasesProduce, PurchasesRun};
+pub use streaming::{StatusArgs, StatusPort, Waits};
 
 /// Orders of one round of the guide.
 const DEFAULT_ORDERS: u64 = 5;
 /// Enough for a partition of each of three days to be worth looking at.
 const DEFAULT_SAMPLES: u64 = 50;
-/// Longest wait of a bounded run for transactions that are still open: longer than Kafka's and most
-/// databases' own limits of a minute.
-const DEFAULT_ONCE_WAIT: &str = "90";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -166,6 +164,8 @@ pub struct Producer {
     #[command(flatten)]
     pub waits: Waits,
     #[command(flatten)]
+    pub status: StatusArgs,
+    #[command(flatten)]
     pub common: Common,
 }
 
@@ -180,17 +180,9 @@ pub struct Consumer {
     #[command(flatten)]
     pub waits: Waits,
     #[command(flatten)]
+    pub status: StatusArgs,
+    #[command(flatten)]
     pub common: Common,
-}
-
-#[derive(Clone, Copy, Debug, Args)]
-pub struct Waits {
-    /// Stop cleanly after this time
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
-    pub timeout: Option<Duration>,
-    /// How long a run with --once waits for open transactions before it gives up with exit code 75
-    #[arg(long, value_name = "SECONDS", default_value = DEFAULT_ONCE_WAIT, value_parser = parse_seconds)]
-    pub once_wait: Duration,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::values::{parse_seconds, parse_share};
-use super::{Demo, Output, ShownTotals, Waits};
+use super::{Demo, Output, ShownTotals, StatusArgs, Waits};
 use crate::config::defaults;
 
 #[derive(Debug, Subcommand)]
@@ -57,6 +57,8 @@ pub struct PurchasesProduce {
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub timeout: Option<Duration>,
     #[command(flatten)]
+    pub status: StatusArgs,
+    #[command(flatten)]
     pub common: PurchasesCommon,
 }
 
@@ -73,6 +75,8 @@ pub struct PurchasesRun {
     pub output: BatchForm,
     #[command(flatten)]
     pub waits: Waits,
+    #[command(flatten)]
+    pub status: StatusArgs,
     #[command(flatten)]
     pub common: PurchasesCommon,
 }

@@ -9,34 +9,43 @@ use serde_json::json;
 
 use crate::cli::args::PurchasesProduce;
 use crate::cli::session::Session;
-use crate::cli::{signals, streams};
+use crate::cli::{signals, status, streams};
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result};
+use crate::pipeline::monitor::{Monitor, Phase, Service};
+use crate::serve::Role;
 use crate::tools::purchases::{self, EventStream, Lost, Pace, Produced};
 
 /// Of a run whose events did not all arrive.
 const EXIT_UNDELIVERED: i32 = 1;
 
 pub fn run(args: &PurchasesProduce, session: &mut Session) -> Result<i32> {
-    let mut common = args.common.clone();
-    common.set.extend(flags(args));
-    let settings = session.begin_purchases(&common)?;
+    let flags = [flags(args), status::flags(args.status.status_port)].concat();
+    let settings = Arc::new(session.begin_purchases_with(&args.common, flags)?);
+    let monitor = Monitor::default();
     let stop = signals::stop_on_signals()?;
     let bar = bar(&settings);
     let (stopping, shown, timeout) = (stop.clone(), bar.clone(), args.timeout);
     let topic = settings.require_kafka()?.topic.clone();
     tracing::info!(target: "foodstream::purchases", "Publishing purchase events to Kafka topic: {topic}");
+    let server = status::start(&settings, Role::Generator, session, &monitor, &stop);
     let done = streams::until_stopped(&stop, move || {
         let generator = purchases::generator(&settings.events);
         let asked = stopping.clone();
         let mut stream =
             EventStream::open(&settings, generator, Arc::new(move || asked.is_requested()), Lost::default())?;
+        monitor.answered(Service::Kafka);
+        monitor.enter(Phase::Running);
         let mut wait = |pause| stopping.wait(pause);
-        let mut progress = |events| shown.set_position(events);
+        let mut progress = |events| {
+            shown.set_position(events);
+            monitor.count_rows(events);
+        };
         let pace = Pace { timeout, wait: &mut wait, progress: &mut progress };
         stream.run(settings.events.rate, settings.events.max_events, pace)
-    })?;
+    });
     bar.finish_and_clear();
+    let done = status::end(server, done)?;
     let Some(done) = done else {
         let words =
             format!("stopped while kafka did not answer; of {} events nobody knows which arrived", bar.position());

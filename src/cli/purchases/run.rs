@@ -1,24 +1,30 @@
 //! `purchases run`: the consumer's loop with the documents' tables on standard output.
 
+use std::sync::Arc;
+
 use super::show::Show;
 use crate::cli::args::{BatchForm, PurchasesRun};
 use crate::cli::session::Session;
-use crate::cli::signals;
 use crate::cli::streams::{self, Texts};
+use crate::cli::{signals, status};
 use crate::config::Settings;
 use crate::error::Result;
 use crate::pipeline::compose::{self, ConsumerRun};
 use crate::pipeline::ingest::Bounds;
+use crate::pipeline::monitor::Monitor;
+use crate::serve::Role;
 
 macro_rules! say {
     ($($words:tt)*) => { tracing::info!(target: "foodstream::purchases", $($words)*) };
 }
 
 pub fn run(args: &PurchasesRun, session: &mut Session) -> Result<i32> {
-    let settings = session.begin_purchases(&args.common)?;
+    let settings = Arc::new(session.begin_purchases_with(&args.common, status::flags(args.status.status_port))?);
     let show = Show::new(&settings, args.output)?;
     let stop = signals::stop_on_signals()?;
-    let run = ConsumerRun { once_wait: args.waits.once_wait, run_id: session.run_id.clone() };
+    let monitor = Monitor::default();
+    let (once_wait, run_id) = (args.waits.once_wait, session.run_id.clone());
+    let run = ConsumerRun { once_wait, run_id, monitor: monitor.clone() };
     let bounds = Bounds {
         available_now: args.once,
         max_batches: args.max_batches,
@@ -26,6 +32,7 @@ pub fn run(args: &PurchasesRun, session: &mut Session) -> Result<i32> {
     };
     let bounded = bounds.is_bounded();
     signals::leave_soon_after(&stop)?;
+    let server = status::start(&settings, Role::Consumer, session, &monitor, &stop);
     announce(&settings)?;
     let stopping = stop.clone();
     let out = &mut session.out;
@@ -39,7 +46,8 @@ pub fn run(args: &PurchasesRun, session: &mut Session) -> Result<i32> {
             let closed = ingest.close();
             done.and_then(|done| closed.map(|()| done))
         },
-    )?;
+    );
+    let done = status::end(server, done)?;
     // With `--output json` standard output holds the batches, one a line, and a report only where one is asked for.
     match done {
         _ if args.output == BatchForm::Json && !session.out.wants_json() => {}

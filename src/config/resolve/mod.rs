@@ -9,6 +9,7 @@ mod kafka;
 mod lake;
 mod postgres;
 mod rhythm;
+mod status;
 mod validation;
 
 use std::path::PathBuf;
@@ -63,6 +64,7 @@ pub(super) fn settings(root: &Node, source: Arc<Source>) -> Checked<Settings> {
         max_backoff: seconds(retry.max_backoff_sec.unwrap_or(defaults::MAX_BACKOFF_SEC)),
     };
     let logging = resolver.logging(&raw.logging.unwrap_or_default())?;
+    let status = resolver.status(&raw.status.unwrap_or_default())?;
     let file = resolver.provenance.source.file.as_ref().map(PathBuf::from);
     let provenance = resolver.provenance;
     Ok(Settings {
@@ -82,6 +84,7 @@ pub(super) fn settings(root: &Node, source: Arc<Source>) -> Checked<Settings> {
         memory_budget_mb,
         allow_plaintext,
         logging,
+        status,
         provenance,
     })
 }

@@ -10,6 +10,7 @@ mod presets;
 mod rhythm;
 mod secrets;
 mod shipped;
+mod status;
 mod values;
 
 use std::collections::BTreeMap;

@@ -226,6 +226,7 @@ fn every_key_that_has_an_effect_is_shown() {
         ("postgres.password_file", "postgres.password"),
         ("producer.event_interval_seconds", "producer.rate"),
         ("spark.trigger_processing_time", "consumer.trigger_interval_ms"),
+        ("status.token_file", "status.token"),
         ("streaming.batch_interval", "consumer.trigger_interval_ms"),
     ];
     let names = "kafka:\n  properties: {a: 1}\n  producer: {b: 1}\n  consumer: {c: 1}\n  topic_config: {d: 1}\n";

@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 use crate::lake::{Plan, Planned};
 use crate::model::{MicroBatch, OffsetRange};
 use crate::pipeline::progress::Ingested;
-use crate::pipeline::retry::{Backoff, until_ok};
+use crate::pipeline::retry::until_ok;
 
 /// Longest wait for the next message of a plan: all of them are there, so only a broker that is away takes longer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -141,7 +141,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
 
     /// The batch of a plan, read again. `None`: it was committed or overtaken meanwhile.
     fn replay(&mut self, plan: &Plan) -> Result<Option<MicroBatch>> {
-        let (stop, backoff) = (self.stop.clone(), Backoff::new(&self.options.retry, self.bounded));
+        let (stop, backoff) = (self.stop.clone(), self.new_backoff());
         until_ok(backoff, &stop, || self.read_plan(plan))?;
         let batch = self.close_open(plan.ranges.clone())?;
         if !self.writer.plans()?.contains(plan) {

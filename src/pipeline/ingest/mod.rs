@@ -16,6 +16,7 @@ mod repeats;
 mod report;
 mod targets;
 mod validating;
+mod watching;
 mod writer;
 
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use options::{Bounds, Options, Parts};
 pub use targets::Targets;
 use targets::Watch;
 use validating::Validating;
+use watching::Watching;
 use writer::{Done, Outcome, Writer};
 
 /// Longest wait inside one poll: a stop request is noticed within it.
@@ -82,6 +84,7 @@ pub struct Ingest<C, K> {
     done: Ingested,
     unknown_keys: u64,
     observer: Option<Observer>,
+    watching: Watching,
 }
 
 impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
@@ -90,7 +93,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     pub fn open(parts: Parts<C, K, impl Lake + 'static>, options: Options, bounded: bool, stop: Stop) -> Result<Self> {
         let Parts { consumer, mut cluster, lake, mut validator, totals, clock } = parts;
         let mut writer = Writer::spawn(lake)?;
-        let backoff = || Backoff::new(&options.retry, bounded);
+        let backoff = || Backoff::new(&options.retry, bounded, &options.monitor);
         let head = super::retry::until_ok(backoff(), &stop, || {
             positions::found_or_continue(&mut cluster, &mut writer, &options)
         })?;
@@ -121,6 +124,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             options,
             unknown_keys: 0,
             observer: None,
+            watching: Watching::default(),
         })
     }
 
@@ -229,7 +233,8 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     /// What every call begins with.
     fn begin(&mut self, bounded: bool) -> Result<()> {
         self.bounded = bounded;
-        self.backoff = Backoff::new(&self.options.retry, bounded);
+        self.backoff = self.new_backoff();
+        self.tell_running();
         self.astray |= std::mem::take(&mut self.each);
         if self.astray { self.rewind() } else { Ok(()) }
     }
@@ -317,6 +322,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
 
     /// Reads and validates one chunk.
     fn gather(&mut self, targets: Option<&Targets>) -> Result<()> {
+        self.tell_standing();
         if self.reader.is_full(self.options.limits) {
             return Ok(());
         }
@@ -327,6 +333,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         };
         if self.reader.is_answered() {
             self.backoff.reset();
+            self.watching.note_answer();
         }
         match step {
             Step::Assigned(partitions) => {
@@ -427,6 +434,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         if let Some(observer) = &mut self.observer {
             observer.sample(&batch.accepted);
         }
+        self.watching.cut();
         Ok(batch)
     }
 
@@ -453,6 +461,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         self.opened_at = None;
         self.cut_short = false;
         self.forget_open_values();
+        self.watching.drop_open();
     }
 
     /// Notes a commit, or goes back to the log after a lost race. True when it was a commit.
@@ -491,7 +500,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             topic.nudge();
         }
         let now = self.clock.now();
-        report::commit(&self.options, &done, &self.reports, now);
+        self.tell_commit(&done, now);
         if let Some(observer) = &mut self.observer {
             observer.show(&done, now);
         }

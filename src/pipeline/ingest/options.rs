@@ -8,6 +8,8 @@ use crate::broker::TopicSpec;
 use crate::clock::Clock;
 use crate::config;
 use crate::consume::Limits;
+use crate::pipeline::monitor::Monitor;
+use crate::pipeline::progress::Query;
 use crate::validate::Validator;
 
 /// What a run is told beside its parts.
@@ -26,6 +28,10 @@ pub struct Options {
     /// How long a bounded run waits while nothing moves.
     pub once_wait: Duration,
     pub run_id: String,
+    pub query: Query,
+    pub monitor: Monitor,
+    /// Of accepted rows: when they were committed at the source.
+    pub timestamp_column: String,
     /// The lake's root, for log lines.
     pub lake_path: std::path::PathBuf,
 }

@@ -7,7 +7,7 @@ use crate::config::StartingOffsets;
 use crate::error::{Error, Kind, Result};
 use crate::lake::Head;
 use crate::model::{OffsetRange, PartitionOffset};
-use crate::pipeline::retry::{Backoff, until_ok};
+use crate::pipeline::retry::until_ok;
 
 use super::writer::Writer;
 use super::{Ingest, Options};
@@ -135,7 +135,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             return if seek { Ok(()) } else { self.reader.start(&[]) };
         }
         let stop = self.stop.clone();
-        let backoff = Backoff::new(&self.options.retry, self.bounded);
+        let backoff = self.new_backoff();
         let bounds = until_ok(backoff, &stop, || {
             // Compared first: in another topic of the name the partition may never appear.
             same_topic(&self.describe_topic()?, &self.head)?;
@@ -204,7 +204,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         let topic = match self.describe_topic() {
             Err(error) if error.is_retriable() => {
                 let stop = self.stop.clone();
-                let backoff = Backoff::new(&self.options.retry, self.bounded);
+                let backoff = self.new_backoff();
                 match until_ok(backoff, &stop, || self.describe_topic()) {
                     // On a stop while Kafka is away the batch is still sound: the topic was checked at its assignment.
                     Err(error) if error.kind() == Kind::Interrupted => return Ok(()),

@@ -1,14 +1,25 @@
 //! What a commit says: the documents' log lines, and a progress report in Spark's words.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use super::Options;
 use super::writer::Done;
-use crate::pipeline::progress::{BatchReport, Reports, milliseconds};
+use crate::model::PartitionOffset;
+use crate::pipeline::monitor::Sampled;
+use crate::pipeline::progress::{BatchReport, Reports, Role, Span, milliseconds};
 
-pub(super) fn commit(options: &Options, done: &Done, reports: &Reports, now: DateTime<Utc>) {
+/// What was noticed of a batch beside its commit.
+pub(super) struct Sight<'a> {
+    pub sampled: &'a Sampled,
+    /// Time since the commit before; `None` at the first.
+    pub since_last: Option<Duration>,
+    pub ends: &'a [PartitionOffset],
+}
+
+pub(super) fn commit(options: &Options, done: &Done, reports: &Reports, sight: &Sight<'_>, now: DateTime<Utc>) {
     let counts = done.staged.counts;
     if counts.input > 0 {
         tracing::info!(
@@ -50,14 +61,20 @@ pub(super) fn commit(options: &Options, done: &Done, reports: &Reports, now: Dat
         );
     }
     let report = BatchReport {
+        role: Role::Consumer,
         batch_id: done.head.number,
         finished: now,
         counts,
         duration: done.stage_time + done.commit_time,
+        since_last: sight.since_last,
         phases: vec![("stage", done.stage_time), ("commit", done.commit_time)],
+        event_us: sight.sampled.event_us,
         source: format!("Kafka[{}]", options.topic.name),
-        ranges: done.staged.ranges.clone(),
+        span: Span::Offsets { ranges: done.staged.ranges.clone(), ends: sight.ends.to_vec() },
         sink: format!("Parquet[{}]", options.lake_path.display()),
+        written: Some((done.staged.files.len() as u64, done.staged.files.iter().map(|file| file.bytes).sum())),
     };
-    reports.push(report.to_json(&options.run_id));
+    let report = report.to_json(&options.run_id, &options.query);
+    options.monitor.report(&report);
+    reports.push(report);
 }

@@ -40,7 +40,9 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             return Ok(None);
         }
         let Self { cluster, options, stop, .. } = self;
-        let ends = until_ok(Backoff::new(&options.retry, true), stop, || cluster.bounds(&options.topic.name))?;
+        let ends = until_ok(Backoff::new(&options.retry, true, &options.monitor), stop, || {
+            cluster.bounds(&options.topic.name)
+        })?;
         for bound in &ends {
             if let Some(&position) = self.head.positions.get(&bound.partition) {
                 positions::refuse_truncated(&self.options.topic.name, bound, position)?;

@@ -19,6 +19,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     pub(super) fn validate_chunk(&mut self) -> Result<()> {
         self.take_validated()?;
         self.opened_at.get_or_insert_with(|| self.clock.instant());
+        self.watching.add_messages(&self.chunk);
         self.validating.submit(&mut self.chunk)
     }
 
@@ -34,6 +35,8 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         self.open.counts.input += validated.counts.input;
         self.open.counts.accepted += validated.counts.accepted;
         self.open.counts.rejected += validated.counts.rejected;
+        let now = self.clock.now();
+        self.watching.add_validated(&validated, &self.options.timestamp_column, now);
         self.open.accepted.extend(validated.accepted);
         self.open.rejected.extend(validated.rejected);
         if validated.unknown_keys > 0 && self.unknown_keys == 0 {

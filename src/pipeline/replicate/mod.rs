@@ -10,9 +10,11 @@
 //! `cdc.batch_limit`; a page is bounded by its bytes as well. Below: `capture`, `publish`.
 
 mod limit;
+mod options;
 mod outbox;
 mod report;
 mod sender;
+mod watching;
 
 #[cfg(test)]
 mod tests;
@@ -20,20 +22,21 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::capture::{Page, Source};
+use crate::capture::Page;
 use crate::clock::Clock;
-use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::failpoints::{self, reach};
 use crate::model::{ChangeBatch, Cursor};
 use crate::publish::{CommitInfo, Start};
 
+use super::monitor::Phase;
 use super::progress::{Published, Reports};
 use super::retry::Backoff;
 use super::shutdown::Stop;
 use limit::PageLimit;
+pub use options::{BoundedSource, Bounds, Options};
 use outbox::Outbox;
-use report::Lines;
+use report::{Lines, Transaction};
 pub use sender::Sender;
 
 /// A bounded run asks again this soon while it waits for the horizon to pass.
@@ -42,39 +45,6 @@ const ONCE_POLL: Duration = Duration::from_millis(50);
 /// fence each other in step; doubled so often at most.
 const FENCE_JITTER_MS: u64 = 1_000;
 const MAX_DOUBLINGS: u32 = 3;
-
-/// What a run is told beside its parts.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub topic: String,
-    pub poll_interval: Duration,
-    pub batch_limit: u32,
-    pub transaction_max_rows: u32,
-    pub transaction_max: Duration,
-    /// Of a page, as far as the rows before it tell.
-    pub page_max_bytes: u64,
-    pub retry: config::Retry,
-    /// How long `--once` waits for the horizon.
-    pub once_wait: Duration,
-    pub run_id: String,
-}
-
-/// When a run ends by itself. All unset: only a stop ends it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Bounds {
-    /// Ends when every row below the server's clock at the start is published (K7).
-    pub once: bool,
-    pub max_rows: Option<u64>,
-    pub timeout: Option<Duration>,
-}
-
-/// A source that can say how far the server's clock is and who holds the horizon back.
-pub trait BoundedSource: Source {
-    /// The server's clock, microseconds on the timestamp column's clock.
-    fn server_clock_us(&mut self) -> impl Future<Output = Result<i64>> + Send;
-    /// Whoever holds the horizon, in words; `None` when nobody does.
-    fn holder(&self) -> Option<String>;
-}
 
 /// The producer's loop and everything it owns.
 pub struct Replicate<S> {
@@ -98,6 +68,9 @@ pub struct Replicate<S> {
     astray: bool,
     /// By other producers, or by the broker for a long pause.
     fences: u32,
+    /// When the last transaction was known to be committed.
+    last_commit: Option<Instant>,
+    last_count: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +79,10 @@ struct Open {
     since: Instant,
     horizon_us: i64,
     snapshot_xmin: u64,
+    /// Its first row.
+    begin: Cursor,
+    /// Reading its pages.
+    read_time: Duration,
 }
 
 /// Where a failure came from decides what is still certain.
@@ -131,7 +108,7 @@ impl<S: BoundedSource> Replicate<S> {
         Replicate {
             source,
             outbox: Outbox::new(sender),
-            backoff: Backoff::new(&options.retry, false),
+            backoff: Backoff::new(&options.retry, false, &options.monitor),
             lines,
             limit: PageLimit::new(options.batch_limit, options.transaction_max_rows, options.page_max_bytes),
             options,
@@ -144,6 +121,8 @@ impl<S: BoundedSource> Replicate<S> {
             rows_published: start.rows_published,
             astray: false,
             fences: 0,
+            last_commit: None,
+            last_count: None,
         }
     }
 
@@ -159,7 +138,8 @@ impl<S: BoundedSource> Replicate<S> {
     pub async fn run(&mut self, bounds: Bounds) -> Result<Published> {
         let begun = self.clock.instant();
         let before = self.done.clone();
-        self.backoff = Backoff::new(&self.options.retry, bounds.once || bounds.timeout.is_some());
+        self.backoff =
+            Backoff::new(&self.options.retry, bounds.once || bounds.timeout.is_some(), &self.options.monitor);
         let result = self.run_until(bounds, begun).await;
         self.leave(result).await?;
         Ok(Published {
@@ -174,13 +154,14 @@ impl<S: BoundedSource> Replicate<S> {
     /// One page, published and committed; the number of its rows. Bounded: gives up on services that stay away.
     pub async fn poll(&mut self) -> Result<u64> {
         let before = self.done.rows;
-        self.backoff = Backoff::new(&self.options.retry, true);
+        self.backoff = Backoff::new(&self.options.retry, true, &self.options.monitor);
         let result = self.poll_once().await;
         self.leave(result).await?;
         Ok(self.done.rows - before)
     }
 
     async fn poll_once(&mut self) -> Result<()> {
+        self.options.monitor.enter(Phase::Running);
         self.find_the_way().await?;
         if self.page_or_recover(self.limit.rows_of_poll()).await?.is_some() {
             self.commit_or_recover().await?;
@@ -208,6 +189,7 @@ impl<S: BoundedSource> Replicate<S> {
     }
 
     async fn run_until(&mut self, bounds: Bounds, begun: Instant) -> Result<()> {
+        self.options.monitor.enter(Phase::Running);
         self.find_the_way().await?;
         self.lines.started(self.options.poll_interval);
         let goal = if bounds.once { Some(self.server_clock().await?) } else { None };
@@ -313,7 +295,10 @@ impl<S: BoundedSource> Replicate<S> {
         let mut batch = self.outbox.buffer();
         self.done.polls += 1;
         self.lines.poll(self.done.polls, self.read_to);
+        let asked = self.clock.instant();
         let result = self.read_page(limit, &mut batch).await;
+        let read_time = self.clock.instant().saturating_duration_since(asked);
+        self.tell_page(&result, &batch).await;
         match &result {
             Ok(page) => self.limit.succeeded(page.rows, batch.byte_len(), page.full),
             Err(Failure::Source(error)) if error.is_retriable() => self.limit.failed(limit),
@@ -328,6 +313,7 @@ impl<S: BoundedSource> Replicate<S> {
             }
         };
         let end = batch.end.ok_or_else(|| Failure::Sink(Error::bug("a page with rows has no end position")))?;
+        let begin = batch.begin.unwrap_or(end);
         reach(failpoints::PUBLISH_PAGE_READ).map_err(Failure::Sink)?;
         self.lines.fetched(page.rows);
         // Nothing is sent after a commit that is not known to have succeeded.
@@ -338,11 +324,14 @@ impl<S: BoundedSource> Replicate<S> {
         self.outbox.append(batch).await.map_err(Failure::Sink)?;
         self.read_to = end;
         let since = self.open.map_or_else(|| self.clock.instant(), |open| open.since);
+        let read_time = read_time + self.open.map_or(Duration::ZERO, |open| open.read_time);
         self.open = Some(Open {
             rows: self.open.map_or(0, |open| open.rows) + page.rows as u64,
             since,
             horizon_us: page.horizon_us,
             snapshot_xmin: page.snapshot_xmin,
+            begin: self.open.map_or(begin, |open| open.begin),
+            read_time,
         });
         Ok(page)
     }
@@ -425,15 +414,19 @@ impl<S: BoundedSource> Replicate<S> {
         self.rows_published = info.rows_published;
         self.done.rows += open.rows;
         self.done.transactions += 1;
-        self.done.cursor = Some(info.cursor);
+        let after = self.done.cursor.replace(info.cursor);
         self.lines.committed(open.rows, info.cursor);
-        self.reports.push(report::transaction(
-            &self.options,
-            open.rows,
-            &info,
-            self.clock.now(),
-            self.done.transactions,
-        ));
+        let now = self.clock.instant();
+        let transaction = Transaction {
+            rows: open.rows,
+            info,
+            after,
+            begin: open.begin,
+            read_time: open.read_time,
+            duration: open.read_time + now.saturating_duration_since(open.since),
+            since_last: self.last_commit.replace(now).map(|last| now.saturating_duration_since(last)),
+        };
+        self.tell_commit(&transaction);
     }
 
     /// After a failure on either side: what is certain stays, what is unclear is read back (K5).
@@ -487,6 +480,7 @@ impl<S: BoundedSource> Replicate<S> {
         self.source.seek(start.cursor);
         self.read_to = start.cursor;
         self.done.cursor = Some(start.cursor);
+        self.options.monitor.stands_at(start.cursor);
         let found = start.rows_published.saturating_sub(self.rows_published);
         self.rows_published = start.rows_published;
         if found > 0 {

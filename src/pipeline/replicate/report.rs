@@ -5,13 +5,13 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Options;
 use crate::clock::{Clock, SystemClock};
-use crate::model::Cursor;
 use crate::model::position::format_timestamp_us;
-use crate::pipeline::progress::milliseconds;
+use crate::model::{Counts, Cursor};
+use crate::pipeline::progress::{BatchReport, Role, Span, milliseconds};
 use crate::publish::{CommitInfo, Start, StartOrigin};
 
 /// Detailed lines are allowed this often; what comes in between is summed up. A little less than a second, so that of
@@ -139,14 +139,40 @@ fn short(cursor: Cursor) -> String {
     text.strip_suffix(".000000").map(str::to_owned).unwrap_or(text)
 }
 
-pub(super) fn transaction(options: &Options, rows: u64, info: &CommitInfo, now: DateTime<Utc>, number: u64) -> Value {
-    json!({
-        "runId": options.run_id,
-        "timestamp": now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-        "batchId": number,
-        "numInputRows": rows,
-        "durationMs": { "commit": milliseconds(info.commit_time) },
-        "sources": [{ "description": "PostgreSQL", "endOffset": info.cursor.to_string() }],
-        "sink": { "description": format!("Kafka[{}]", options.topic), "numOutputRows": rows },
-    })
+/// A transaction that is known to be committed.
+pub(super) struct Transaction {
+    pub rows: u64,
+    pub info: CommitInfo,
+    /// Positions of the transaction before, and of its own first row.
+    pub after: Option<Cursor>,
+    pub begin: Cursor,
+    /// Reading its pages.
+    pub read_time: Duration,
+    /// From the first page to the broker's answer.
+    pub duration: Duration,
+    pub since_last: Option<Duration>,
+}
+
+impl Transaction {
+    pub fn phases(&self) -> Vec<(&'static str, Duration)> {
+        vec![("read", self.read_time), ("commit", self.info.commit_time)]
+    }
+
+    pub fn to_json(&self, options: &Options, event_us: Option<(i64, i64)>, now: DateTime<Utc>, number: u64) -> Value {
+        let report = BatchReport {
+            role: Role::Producer,
+            batch_id: number,
+            finished: now,
+            counts: Counts { input: self.rows, accepted: self.rows, rejected: 0 },
+            duration: self.duration,
+            since_last: self.since_last,
+            phases: self.phases(),
+            event_us,
+            source: options.source.clone(),
+            span: Span::Rows { start: self.after, end: self.info.cursor },
+            sink: format!("Kafka[{}]", options.topic),
+            written: None,
+        };
+        report.to_json(&options.run_id, &options.query)
+    }
 }

@@ -153,6 +153,18 @@ impl Handle {
         checked(unsafe { sys::rd_kafka_commit(self.ptr(), list.ptr(), 1) })
     }
 
+    /// The end of a partition as its last fetch answered; `None` before one did.
+    pub fn known_end(&self, topic: &str, partition: i32) -> Option<i64> {
+        let name = c_text(topic).ok()?;
+        let (mut low, mut high) = (-1, -1);
+        // SAFETY: the handle is live; the call only copies what librdkafka remembers into the two numbers.
+        checked(unsafe {
+            sys::rd_kafka_get_watermark_offsets(self.ptr(), name.as_ptr(), partition, &mut low, &mut high)
+        })
+        .ok()?;
+        (high >= 0).then_some(high)
+    }
+
     /// Leaves the group. Rebalances from here on are answered by the callback itself.
     pub fn close_consumer(&self) -> Result<(), Failure> {
         self.context().begin_close();

@@ -25,6 +25,8 @@ use crate::config::{self, StartingOffsets, Validation};
 use crate::consume::Limits;
 use crate::lake::memory::MemoryLake;
 use crate::model::{OffsetRange, PartitionOffset, Schema};
+use crate::pipeline::monitor::Monitor;
+use crate::pipeline::progress::Query;
 use crate::validate::Validator;
 
 const TOPIC: &str = "food_orders_raw";
@@ -110,6 +112,10 @@ impl GroupConsumer for Driven {
         self.consumer.publish_offsets(positions)
     }
 
+    fn known_ends(&self) -> Vec<PartitionOffset> {
+        self.consumer.known_ends()
+    }
+
     fn close(&mut self) {
         self.consumer.close();
     }
@@ -137,6 +143,9 @@ impl Bench {
             retry,
             once_wait: Duration::from_secs(90),
             run_id: "run".to_owned(),
+            query: Query::default(),
+            monitor: Monitor::default(),
+            timestamp_column: "created_at".to_owned(),
             lake_path: "lake".into(),
         };
         let clock = Arc::new(ManualClock::new(DateTime::from_timestamp(1_763_546_400, 0).unwrap()));

@@ -14,8 +14,12 @@ use super::*;
 use crate::broker::memory::{MemoryBroker, MemoryCluster, MemoryProducer};
 use crate::broker::{Cluster, TopicSpec};
 use crate::capture::memory::{MemorySource, MemoryTable};
+use crate::capture::{Source, SourceSight, WaitingRows};
 use crate::clock::{ManualClock, SystemClock};
+use crate::config;
 use crate::model::Key;
+use crate::pipeline::monitor::Monitor;
+use crate::pipeline::progress::Query;
 use crate::publish::{ProducerFactory, Publisher, PublisherOptions};
 
 const TOPIC: &str = "food_orders_raw";
@@ -79,6 +83,14 @@ impl BoundedSource for Watched {
     fn holder(&self) -> Option<String> {
         self.server.lock().unwrap().holder.clone()
     }
+
+    fn sight(&self) -> Option<SourceSight> {
+        None
+    }
+
+    async fn count_waiting(&mut self) -> Result<Option<WaitingRows>> {
+        Ok(None)
+    }
 }
 
 struct Factory(MemoryBroker);
@@ -115,6 +127,9 @@ impl Bench {
             retry: config::Retry { start_timeout: PATIENCE, max_backoff: Duration::from_millis(1) },
             once_wait: PATIENCE,
             run_id: "run".to_owned(),
+            query: Query::default(),
+            monitor: Monitor::default(),
+            source: "PostgreSQL[shop.public.orders]".to_owned(),
         };
         let server = Server { clock_us: TEN + 1_000_000, ..Server::default() };
         let bench = Bench {

@@ -85,6 +85,14 @@ impl BoundedSource for Slow {
     fn holder(&self) -> Option<String> {
         None
     }
+
+    fn sight(&self) -> Option<SourceSight> {
+        self.0.sight()
+    }
+
+    async fn count_waiting(&mut self) -> Result<Option<WaitingRows>> {
+        self.0.count_waiting().await
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,151 @@
+//! The producer's side: the position, the horizon, and what waits behind them.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use super::{BatchFigures, Latency, Monitor, PUBLISHED};
+use crate::capture::{SourceSight, WaitingRows};
+use crate::clock::{Clock, SystemClock};
+use crate::model::Cursor;
+
+/// A holder this young is ordinary work.
+const HELD_AFTER: Duration = Duration::from_secs(2);
+/// Points that stand for the rows of a transaction, which lie in the order of their timestamps.
+const POINTS: u32 = 16;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub counted: WaitingRows,
+    pub at: DateTime<Utc>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProducerSight {
+    pub polls: u64,
+    pub last_poll: Option<DateTime<Utc>>,
+    pub last_row: Option<DateTime<Utc>>,
+    pub source: Option<SourceSight>,
+    /// Of the last row that is known to be published.
+    pub position: Option<Cursor>,
+    pub waiting: Option<Waiting>,
+    /// Of the last row that was read.
+    read_to_us: Option<i64>,
+    /// Of the oldest row that was read and is not known to be published.
+    pending_us: Option<i64>,
+    /// The last page was cut by its limit.
+    full: bool,
+}
+
+impl ProducerSight {
+    pub fn position_utc(&self) -> Option<DateTime<Utc>> {
+        self.source.as_ref()?.utc(self.position?.timestamp_us)
+    }
+
+    pub fn horizon_utc(&self) -> Option<DateTime<Utc>> {
+        let source = self.source.as_ref()?;
+        source.utc(source.horizon_us)
+    }
+
+    pub fn horizon_age(&self, now: Instant) -> Option<f64> {
+        let source = self.source.as_ref()?;
+        Some(micros(source.column_us(now).saturating_sub(source.horizon_us)))
+    }
+
+    /// Whether somebody keeps the horizon back for longer than ordinary work does.
+    fn is_held(&self) -> bool {
+        let holder = self.source.as_ref().and_then(|source| source.holder.as_ref());
+        holder.is_some_and(|holder| holder.age >= HELD_AFTER)
+    }
+
+    /// There is something to count: more below the horizon than the page took, or rows above a horizon that is held.
+    fn wants_count(&self) -> bool {
+        self.full || self.is_held()
+    }
+
+    pub(super) fn unpublished_seconds(&self, now: Instant) -> Option<f64> {
+        let clock_us = self.source.as_ref()?.column_us(now);
+        let counted = self.waiting.map(|waiting| waiting.counted);
+        let oldest = self
+            .pending_us
+            .or(self.read_to_us.filter(|_| self.full))
+            .or(counted.and_then(|counted| counted.oldest_held_us).filter(|_| self.is_held()));
+        match oldest {
+            Some(oldest) => Some(micros(clock_us.saturating_sub(oldest))),
+            None if self.is_held() && self.waiting.is_none() => None,
+            None => Some(0.0),
+        }
+    }
+}
+
+fn micros(us: i64) -> f64 {
+    (us as f64 / 1e6).max(0.0)
+}
+
+/// A transaction that is known to be committed.
+#[derive(Debug)]
+pub struct PublishedRows {
+    pub rows: u64,
+    /// Timestamps of its first and last row.
+    pub first_us: i64,
+    pub position: Cursor,
+    /// Oldest row that was read since and is still on its way.
+    pub pending_us: Option<i64>,
+    pub figures: BatchFigures,
+}
+
+impl Monitor {
+    pub fn stands_at(&self, position: Cursor) {
+        let mut sight = self.lock();
+        let producer = sight.producer.get_or_insert_default();
+        producer.position = Some(position);
+        producer.pending_us = None;
+    }
+
+    /// After each page: what the source saw, and which rows it brought. True when rows that wait are to be counted.
+    pub fn polled(&self, polls: u64, source: Option<SourceSight>, rows: Option<(i64, i64)>, full: bool) -> bool {
+        let now = SystemClock.now();
+        let watched = self.is_watched();
+        let mut sight = self.lock();
+        let producer = sight.producer.get_or_insert_default();
+        producer.polls = polls;
+        producer.last_poll = Some(now);
+        producer.full = full;
+        if source.is_some() {
+            producer.source = source;
+        }
+        if let Some((first_us, last_us)) = rows {
+            producer.last_row = Some(now);
+            producer.pending_us.get_or_insert(first_us);
+            producer.read_to_us = Some(last_us);
+        }
+        if !producer.wants_count() {
+            producer.waiting = Some(Waiting { counted: WaitingRows::default(), at: now });
+            return false;
+        }
+        watched
+    }
+
+    pub fn counted(&self, counted: WaitingRows) {
+        let at = SystemClock.now();
+        self.lock().producer.get_or_insert_default().waiting = Some(Waiting { counted, at });
+    }
+
+    pub fn published(&self, published: PublishedRows) {
+        let now = SystemClock.instant();
+        let PublishedRows { rows, first_us, position, pending_us, figures } = published;
+        let mut sight = self.lock();
+        sight.batch(rows, figures);
+        let producer = sight.producer.get_or_insert_default();
+        producer.position = Some(position);
+        producer.pending_us = pending_us;
+        let Some(clock_us) = producer.source.as_ref().map(|source| source.column_us(now)) else { return };
+        let span = position.timestamp_us.saturating_sub(first_us) as f64;
+        let point = |at: u32| {
+            let us = first_us as f64 + span * f64::from(at) / f64::from(POINTS - 1);
+            (clock_us as f64 - us) / 1e6
+        };
+        let latency = sight.latencies.entry(PUBLISHED).or_insert_with(|| Latency::new(now));
+        latency.add(now, rows, (0..POINTS as usize).map(|at| point(at as u32)));
+    }
+}

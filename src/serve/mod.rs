@@ -1,0 +1,134 @@
+//! The status server: a page, JSON, server-sent events, metrics and health of a running producer or consumer.
+//!
+//! ```text
+//! the loops ─tell→ pipeline::monitor ◀─reads─ part ─┬─▶ pipeline (with the peers' parts) ─▶ /api/status, events
+//! tracing ──────▶ telemetry::recent ◀──reads─┘      └─▶ /metrics, /readyz
+//! ```
+//! It has a thread and a runtime of its own and only reads, so whatever its viewers do, the loops go on: a viewer that
+//! is slow gets the newest state and not every state, one that has vanished is cut off, and beyond a number of
+//! connections further ones are refused. A server that cannot start says so in one warning; the pipeline runs on.
+
+mod access;
+mod connection;
+mod events;
+mod health;
+mod history;
+mod listen;
+mod metrics;
+mod page;
+mod part;
+mod peers;
+mod pipeline;
+mod registry;
+mod respond;
+mod shared;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::error::Error;
+use crate::pipeline::Stop;
+use crate::pipeline::monitor::{Monitor, Phase};
+use listen::Listening;
+use registry::Registry;
+use shared::Shared;
+
+/// What a process is to its pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Producer,
+    Generator,
+    Consumer,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Role::Producer => "producer",
+            Role::Generator => "generator",
+            Role::Consumer => "consumer",
+        }
+    }
+}
+
+/// What a server shows.
+pub struct Setup {
+    pub settings: Arc<Settings>,
+    pub role: Role,
+    pub run_id: String,
+    pub monitor: Monitor,
+    /// Of the run; `None` where runs come and go.
+    pub stop: Option<Stop>,
+}
+
+/// A running server. Dropping it without [`Server::end`] ends it as a clean end does.
+pub struct Server {
+    shared: Arc<Shared>,
+    registry: Option<Registry>,
+    ending: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts on the configured address, and says where in one line. `None`, with a warning, where it cannot: a page
+    /// must never stop a pipeline.
+    pub fn start(setup: Setup) -> Option<Server> {
+        let status = setup.settings.status.clone();
+        let listening = match Listening::open(&status) {
+            Ok(listening) => listening,
+            Err(words) => {
+                tracing::warn!(target: "foodstream::serve", "no status page: {words}; the pipeline runs without it");
+                return None;
+            }
+        };
+        let url = listening.url();
+        let (shared, registry) = Shared::new(setup, &listening);
+        let shared = Arc::new(shared);
+        let ending = CancellationToken::new();
+        let (served, ended) = (Arc::clone(&shared), ending.clone());
+        let thread = std::thread::Builder::new()
+            .name("foodstream-serve".to_owned())
+            .spawn(move || connection::serve(listening, served, &ended));
+        let thread = match thread {
+            Ok(thread) => thread,
+            Err(error) => {
+                tracing::warn!(target: "foodstream::serve", "no status page: no thread for it: {error}");
+                return None;
+            }
+        };
+        tracing::info!(target: "foodstream::serve", "status page: {url}");
+        Some(Server { shared, registry, ending, thread: Some(thread) })
+    }
+
+    pub fn url(&self) -> &str {
+        &self.shared.facts.url
+    }
+
+    /// The run is over, cleanly or by this error.
+    pub fn end(mut self, error: Option<&Error>) {
+        self.close(error.map(Error::report));
+    }
+
+    fn close(&mut self, failure: Option<String>) {
+        let Some(thread) = self.thread.take() else { return };
+        self.shared.monitor.enter(failure.clone().map_or(Phase::Ended, Phase::Failed));
+        if let Some(registry) = self.registry.take() {
+            registry.leave(failure.as_deref());
+        }
+        self.ending.cancel();
+        // A panic over there has been reported by the panic hook.
+        let _ = thread.join();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.close(None);
+    }
+}

@@ -1,0 +1,170 @@
+//! The pipeline as a whole: all parts, one state of health, one figure of lag.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::part;
+use super::shared::Shared;
+use crate::clock::{Clock, SystemClock};
+use crate::pipeline::monitor::{PUBLISHED, READABLE, SOURCE_TO_READABLE};
+
+/// What the quantiles are over.
+const LATENCY_WINDOW_SEC: u64 = crate::pipeline::monitor::LATENCY_WINDOW.as_secs();
+
+pub fn status(shared: &Shared, own: Value, peers: Vec<Value>, last_event_id: Option<&str>) -> Value {
+    let mut parts = vec![own];
+    parts.extend(peers);
+    parts.sort_by_key(|part| (rank(part), text(part, "started_at"), text(part, "id")));
+    let now = SystemClock.now();
+    let lag = lag(&parts, now);
+    let mut status = json!({
+        "api": 1,
+        "generated_at": part::moment(now),
+        "self": shared.facts.id,
+        "health": health(&parts, &lag, shared.facts.max_lag_sec, now),
+        "pipeline": {
+            "source": shared.facts.source,
+            "topic": shared.facts.topic,
+            "lake": shared.facts.lake,
+            "config_file": shared.facts.config_file,
+        },
+        "lag": lag,
+        "parts": parts,
+    });
+    if let Some(id) = last_event_id {
+        status["last_event_id"] = json!(id);
+    }
+    status
+}
+
+/// All reports of all parts, the oldest first.
+pub fn progress(status: &Value) -> Value {
+    let parts = status["parts"].as_array().map_or(&[][..], Vec::as_slice);
+    let batches = parts.iter().filter_map(|part| part["batches"].as_array()).flatten();
+    let mut reports: Vec<&Value> = batches.map(|batch| &batch["report"]).collect();
+    reports.sort_by_key(|report| report["timestamp"].as_str().unwrap_or_default());
+    json!(reports)
+}
+
+fn text(part: &Value, name: &str) -> String {
+    part[name].as_str().unwrap_or_default().to_owned()
+}
+
+fn rank(part: &Value) -> u8 {
+    match part["role"].as_str() {
+        Some("producer") => 0,
+        Some("generator") => 1,
+        _ => 2,
+    }
+}
+
+fn is_alive(part: &Value) -> bool {
+    !matches!(part["state"].as_str(), Some("ended" | "failed" | "down"))
+}
+
+/// The newest part of a role that still works, else the newest of all: what is known last.
+fn of_role<'p>(parts: &'p [Value], role: &str) -> Option<&'p Value> {
+    let of_role = || parts.iter().filter(|part| part["role"] == role);
+    of_role().rfind(|part| is_alive(part)).or_else(|| of_role().next_back())
+}
+
+fn lag(parts: &[Value], now: DateTime<Utc>) -> Value {
+    let producer = of_role(parts, "producer");
+    let consumer = of_role(parts, "consumer");
+    let unpublished = producer.filter(|part| is_alive(part)).map(|part| &part["producer"]["unpublished"]);
+    let unpublished_sec = unpublished.and_then(|unpublished| unpublished["seconds"].as_f64());
+    let consumers = || parts.iter().filter(|part| part["role"] == "consumer" && is_alive(part));
+    let readable_sec = match consumers().next() {
+        Some(_) => consumers().filter_map(|part| part["consumer"]["readable_sec"].as_f64()).reduce(f64::max),
+        None => unread_since(producer, consumer, now),
+    };
+    let messages = consumers().filter_map(|part| part["consumer"]["messages_behind"].as_u64()).reduce(|a, b| a + b);
+    let seconds = match (unpublished_sec, readable_sec) {
+        (Some(left), Some(right)) => Some(left.max(right)),
+        (left, right) => left.or(right),
+    };
+    let count = |name: &str| unpublished.map(|unpublished| unpublished[name].clone());
+    json!({
+        "seconds": seconds,
+        "rows_unpublished": count("rows"),
+        "rows_unpublished_at_least": count("at_least").unwrap_or(json!(false)),
+        "rows_held": count("held_rows"),
+        "rows_held_at_least": count("held_at_least").unwrap_or(json!(false)),
+        "messages": messages,
+        "unpublished_sec": unpublished_sec,
+        "readable_sec": readable_sec,
+        "latency": {
+            PUBLISHED: producer.map(|part| part["latency"][PUBLISHED].clone()),
+            READABLE: consumer.map(|part| part["latency"][READABLE].clone()),
+            SOURCE_TO_READABLE: consumer.map(|part| part["latency"][SOURCE_TO_READABLE].clone()),
+        },
+        "latency_window_sec": LATENCY_WINDOW_SEC,
+    })
+}
+
+/// While no consumer works: rows published after the newest readable one wait, for as long as that is past.
+fn unread_since(producer: Option<&Value>, consumer: Option<&Value>, now: DateTime<Utc>) -> Option<f64> {
+    let time = |value: &Value| DateTime::parse_from_rfc3339(value.as_str()?).ok().map(|time| time.to_utc());
+    let published = time(&producer?["producer"]["cursor"]["at"])?;
+    let readable = time(&consumer?["consumer"]["readable_to"])?;
+    let waits = (now - readable).num_milliseconds() as f64 / 1e3;
+    Some(if published > readable { waits.max(0.0) } else { 0.0 })
+}
+
+fn health(parts: &[Value], lag: &Value, max_lag_sec: f64, now: DateTime<Utc>) -> Value {
+    let mut reasons = Vec::new();
+    let mut worst = 0;
+    let mut add = |weight: u8, part: Option<&Value>, code: &str, words: String| {
+        worst = worst.max(weight);
+        reasons.push(json!({ "part": part.map(|part| part["id"].clone()), "code": code, "text": words }));
+    };
+    for part in parts {
+        let who = format!("the {} (pid {})", part["role"].as_str().unwrap_or("process"), part["pid"]);
+        let words = part["state_text"].as_str().unwrap_or_default();
+        match part["state"].as_str() {
+            Some("down") => add(2, Some(part), "part_down", format!("{who} is down{}: {words}", last_seen(part, now))),
+            Some("failed") => add(2, Some(part), "part_failed", format!("{who} failed: {words}")),
+            Some("waiting") => add(1, Some(part), "service_away", format!("{who} waits: {words}")),
+            Some("starting") => add(1, Some(part), "starting", format!("{who} is starting")),
+            _ => {}
+        }
+    }
+    let seconds = lag["seconds"].as_f64();
+    if let Some(seconds) = seconds.filter(|seconds| *seconds > max_lag_sec) {
+        add(
+            1,
+            None,
+            "lag",
+            format!("rows wait for {seconds:.1} s, more than status.ready_max_lag_sec = {max_lag_sec}"),
+        );
+    }
+    let has = |role: &str| parts.iter().any(|part| part["role"] == role && is_alive(part));
+    if !has("producer") && !has("generator") {
+        add(0, None, "no_producer", "no producer of this configuration runs".to_owned());
+    }
+    if !has("consumer") {
+        add(0, None, "no_consumer", "no consumer of this configuration runs".to_owned());
+    }
+    let ended = parts.iter().all(|part| part["state"] == "ended");
+    let first = |reasons: &[Value]| reasons.first().and_then(|reason| reason["text"].as_str()).map(str::to_owned);
+    let (state, words) = match worst {
+        2 => ("down", first(&reasons)),
+        1 => ("degraded", first(&reasons)),
+        _ if ended => ("ended", Some("every part has ended".to_owned())),
+        _ => ("ok", Some(running(seconds))),
+    };
+    json!({ "state": state, "text": words.unwrap_or_default(), "reasons": reasons })
+}
+
+fn running(lag: Option<f64>) -> String {
+    match lag {
+        Some(lag) if lag > 0.0 => format!("running: the oldest waiting row waits for {lag:.1} s"),
+        Some(_) => "running: nothing is known to wait".to_owned(),
+        None => "running".to_owned(),
+    }
+}
+
+fn last_seen(part: &Value, now: DateTime<Utc>) -> String {
+    let seen = part["seen_at"].as_str().and_then(|seen| DateTime::parse_from_rfc3339(seen).ok());
+    seen.map(|seen| format!(", last seen {} s ago", (now - seen.to_utc()).num_seconds().max(0))).unwrap_or_default()
+}
