@@ -36,7 +36,7 @@ PYO3 = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON="$(BIN)/python" PYTHON_SYS_EXEC
 	print("cpython-%d.%d-%dbit" % (*sys.version_info[:2], struct.calcsize("P") * 8))')"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-purchases test compile-tests test-rust test-python torture bench bench-stages docs lint format \
+.PHONY: help demo demo-purchases test compile-tests test-rust test-python torture bench bench-stages docs docs-site lint format \
 	deny coverage build wheel clean toolchain \
 	orders-producer orders-consumer up down setup-env install quickstart start-kafka stop-kafka run-producer \
 	run-consumer
@@ -85,7 +85,7 @@ lint: build ## formatting, clippy, ruff, mypy, and cargo deny if it is installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests/python examples/*.py docs/generate.py
+	$(BIN)/mypy tests/python examples/*.py docs/*.py
 	@if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; \
 	else echo 'cargo deny is not installed; its bans and licences are also checked by tests/python/test_packaging.py'; fi
 
@@ -103,6 +103,9 @@ coverage: $(VENV)/.installed ## lines the Rust tests reach (cargo install cargo-
 
 docs: build ## write the pages of docs/ that are made from the stub and the schema
 	$(BIN)/python docs/generate.py
+
+docs-site: $(VENV)/.installed ## docs/ as a site in dist/site; a link that leads nowhere fails
+	$(BIN)/mkdocs build --strict --quiet --site-dir dist/site
 
 build: $(VENV)/.built ## .venv with foodstream in it, not optimised (`make wheel` is)
 
