@@ -19,6 +19,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from foodstream._bar import ProgressBar
     from foodstream._core import (
         Batch,
         BrokerError,
@@ -60,6 +61,7 @@ __all__ = [
     "LakeProgress",
     "Producer",
     "Progress",
+    "ProgressBar",
     "Report",
     "Rows",
     "SchemaError",
@@ -74,10 +76,14 @@ __all__ = [
 ]
 
 
+# Names that are Python of their own; all others are the core's.
+_HOMES = {"BatchLedger": "foodstream._ledger", "ProgressBar": "foodstream._bar"}
+
+
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = importlib.import_module("foodstream._ledger" if name == "BatchLedger" else "foodstream._core")
+    home = importlib.import_module(_HOMES.get(name, "foodstream._core"))
     value: object = getattr(home, name)
     globals()[name] = value  # the next look finds it without coming here
     return value

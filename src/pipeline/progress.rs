@@ -50,6 +50,8 @@ pub struct BatchReport {
     pub phases: Vec<(&'static str, Duration)>,
     pub source: String,
     pub ranges: Vec<OffsetRange>,
+    /// Offsets that a bounded run has still to read.
+    pub behind: Option<u64>,
     pub sink: String,
 }
 
@@ -61,6 +63,15 @@ impl BatchReport {
         let offsets = |pick: fn(&OffsetRange) -> i64| -> Value {
             self.ranges.iter().map(|range| (range.partition.to_string(), json!(pick(range)))).collect()
         };
+        let mut source = json!({
+            "description": self.source,
+            "startOffset": offsets(|range| range.from),
+            "endOffset": offsets(|range| range.to),
+            "numInputRows": self.counts.input,
+        });
+        if let Some(behind) = self.behind {
+            source["metrics"] = json!({ "offsetsBehindLatest": behind });
+        }
         json!({
             "runId": run_id,
             "timestamp": self.finished.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
@@ -69,12 +80,7 @@ impl BatchReport {
             "numInputRows": self.counts.input,
             "processedRowsPerSecond": self.counts.input as f64 / seconds,
             "durationMs": durations,
-            "sources": [{
-                "description": self.source,
-                "startOffset": offsets(|range| range.from),
-                "endOffset": offsets(|range| range.to),
-                "numInputRows": self.counts.input,
-            }],
+            "sources": [source],
             "sink": {
                 "description": self.sink,
                 "numOutputRows": self.counts.accepted,

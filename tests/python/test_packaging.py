@@ -66,8 +66,8 @@ def test_importing_the_package_loads_neither_the_core_nor_anything_heavy() -> No
 def test_the_names_of_the_package_are_those_of_its_stub() -> None:
     stub = (ROOT / "python" / "foodstream" / "_core.pyi").read_text(encoding="utf-8")
     declared = set(re.findall(r"^(?:class|def) (\w+)", stub, re.MULTILINE)) | {"__version__"}
-    # `main` is for the command; the ledger is Python of its own.
-    public = declared - {"main"} | {"BatchLedger"}
+    # `main` is for the command; the ledger and the bar are Python of their own.
+    public = declared - {"main"} | {"BatchLedger", "ProgressBar"}
     exported = set()
     for name in ("__init__.py", "purchases/__init__.py"):
         package = (ROOT / "python" / "foodstream" / name).read_text(encoding="utf-8")

@@ -32,7 +32,7 @@ pub fn run(args: &PurchasesProduce, session: &mut Session) -> Result<i32> {
         let mut stream =
             EventStream::open(&settings, generator, Arc::new(move || asked.is_requested()), Lost::default())?;
         let mut wait = |pause| stopping.wait(pause);
-        let mut progress = |events| shown.set_position(events);
+        let mut progress = |done: &Produced| shown.set_position(done.events);
         let pace = Pace { timeout, wait: &mut wait, progress: &mut progress };
         stream.run(settings.events.rate, settings.events.max_events, pace)
     })?;

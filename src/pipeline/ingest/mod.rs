@@ -68,6 +68,8 @@ pub struct Ingest<C, K> {
     opened_at: Option<Instant>,
     /// Nothing can be added to the open batch: what follows it is gone.
     cut_short: bool,
+    /// Where this call is to end, for those who watch it.
+    ends: Option<Targets>,
     /// This call ends by itself, so it gives up on services that stay away.
     bounded: bool,
     backoff: Backoff,
@@ -101,6 +103,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             validating: Validating::spawn(validator)?,
             totals,
             totals_topic: None,
+            ends: None,
             bounded,
             backoff: backoff(),
             astray: false,
@@ -478,7 +481,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             topic.nudge();
         }
         let now = self.clock.now();
-        report::commit(&self.options, &done, &self.reports, now);
+        report::commit(&self.options, &done, self.behind(), &self.reports, now);
         if let Some(observer) = &mut self.observer {
             observer.show(&done, now);
         }

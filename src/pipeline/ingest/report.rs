@@ -8,7 +8,7 @@ use super::Options;
 use super::writer::Done;
 use crate::pipeline::progress::{BatchReport, Reports, milliseconds};
 
-pub(super) fn commit(options: &Options, done: &Done, reports: &Reports, now: DateTime<Utc>) {
+pub(super) fn commit(options: &Options, done: &Done, behind: Option<u64>, reports: &Reports, now: DateTime<Utc>) {
     let counts = done.staged.counts;
     if counts.input > 0 {
         tracing::info!(
@@ -57,6 +57,7 @@ pub(super) fn commit(options: &Options, done: &Done, reports: &Reports, now: Dat
         phases: vec![("stage", done.stage_time), ("commit", done.commit_time)],
         source: format!("Kafka[{}]", options.topic.name),
         ranges: done.staged.ranges.clone(),
+        behind,
         sink: format!("Parquet[{}]", options.lake_path.display()),
     };
     reports.push(report.to_json(&options.run_id));
