@@ -36,8 +36,8 @@ PYO3 = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON="$(BIN)/python" PYTHON_SYS_EXEC
 	print("cpython-%d.%d-%dbit" % (*sys.version_info[:2], struct.calcsize("P") * 8))')"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-purchases test compile-tests test-rust test-python torture bench bench-stages docs docs-site lint format \
-	deny coverage build wheel clean toolchain \
+.PHONY: help demo demo-purchases test compile-tests test-rust test-python torture bench bench-stages docs docs-site lint pyright format \
+	deny coverage build wheel sdist clean toolchain \
 	orders-producer orders-consumer up down setup-env install quickstart start-kafka stop-kafka run-producer \
 	run-consumer
 
@@ -93,6 +93,11 @@ lint: build ## formatting, clippy, ruff, mypy, and cargo deny if it is installed
 deny: ## licences, advisories, one Arrow (cargo install --locked cargo-deny)
 	cargo deny --locked check
 
+# Apart from lint: it takes half a minute of a core, and brings a Node of its own.
+pyright: build ## types once more, with pyright (basedpyright, which is installed when first asked for)
+	@test -x $(BIN)/basedpyright || $(BIN)/pip install --quiet 'basedpyright>=1.40,<2'
+	$(BIN)/basedpyright
+
 format: $(VENV)/.installed ## format all code
 	cargo fmt --all
 	$(BIN)/ruff check --fix-only --quiet .
@@ -109,8 +114,11 @@ docs-site: $(VENV)/.installed ## docs/ as a site in dist/site; a link that leads
 
 build: $(VENV)/.built ## .venv with foodstream in it, not optimised (`make wheel` is)
 
-wheel: $(VENV)/.installed ## a release wheel in dist/
+wheel: $(VENV)/.installed ## a release wheel in dist/, for any Linux with a C library as old as this one's needs
 	$(BIN)/maturin build --release --out dist
+
+sdist: $(VENV)/.installed ## the sources in dist/, as pip builds them
+	$(BIN)/maturin sdist --out dist
 
 up: build ## PostgreSQL and Kafka on this machine, until `make down`
 	@$(BIN)/foodstream local up

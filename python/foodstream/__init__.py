@@ -15,8 +15,8 @@ The core is loaded with the first of its names, not with the package: ``foodstre
 a clone that has not been built yet, and importing the package costs nothing.
 """
 
-import importlib
-from typing import TYPE_CHECKING
+# As checkers of types know it: `typing` itself takes longer to load than all the rest of an import.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from foodstream._bar import ProgressBar
@@ -83,6 +83,8 @@ _HOMES = {"BatchLedger": "foodstream._ledger", "ProgressBar": "foodstream._bar"}
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     home = importlib.import_module(_HOMES.get(name, "foodstream._core"))
     value: object = getattr(home, name)
     globals()[name] = value  # the next look finds it without coming here
