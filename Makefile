@@ -36,8 +36,8 @@ PYO3 = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON="$(BIN)/python" PYTHON_SYS_EXEC
 	print("cpython-%d.%d-%dbit" % (*sys.version_info[:2], struct.calcsize("P") * 8))')"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-purchases test compile-tests test-rust test-python torture bench bench-stages docs lint format \
-	deny coverage build wheel clean toolchain \
+.PHONY: help demo demo-purchases test compile-tests test-rust test-python torture bench bench-stages docs docs-site lint pyright format \
+	deny coverage build wheel sdist clean toolchain \
 	orders-producer orders-consumer up down setup-env install quickstart start-kafka stop-kafka run-producer \
 	run-consumer
 
@@ -85,13 +85,18 @@ lint: build ## formatting, clippy, ruff, mypy, and cargo deny if it is installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests/python examples/*.py docs/generate.py
+	$(BIN)/mypy tests/python examples/*.py docs/*.py
 	@if command -v cargo-deny >/dev/null; then cargo deny --locked check bans licenses sources; \
 	else echo 'cargo deny is not installed; its bans and licences are also checked by tests/python/test_packaging.py'; fi
 
 # Advisories only here: they come from the network, and a new one must not fail the tests of unchanged code.
 deny: ## licences, advisories, one Arrow (cargo install --locked cargo-deny)
 	cargo deny --locked check
+
+# Apart from lint: it takes half a minute of a core, and brings a Node of its own.
+pyright: build ## types once more, with pyright (basedpyright, which is installed when first asked for)
+	@test -x $(BIN)/basedpyright || $(BIN)/pip install --quiet 'basedpyright>=1.40,<2'
+	$(BIN)/basedpyright
 
 format: $(VENV)/.installed ## format all code
 	cargo fmt --all
@@ -104,10 +109,16 @@ coverage: $(VENV)/.installed ## lines the Rust tests reach (cargo install cargo-
 docs: build ## write the pages of docs/ that are made from the stub and the schema
 	$(BIN)/python docs/generate.py
 
+docs-site: $(VENV)/.installed ## docs/ as a site in dist/site; a link that leads nowhere fails
+	$(BIN)/mkdocs build --strict --quiet --site-dir dist/site
+
 build: $(VENV)/.built ## .venv with foodstream in it, not optimised (`make wheel` is)
 
-wheel: $(VENV)/.installed ## a release wheel in dist/
+wheel: $(VENV)/.installed ## a release wheel in dist/, for any Linux with a C library as old as this one's needs
 	$(BIN)/maturin build --release --out dist
+
+sdist: $(VENV)/.installed ## the sources in dist/, as pip builds them
+	$(BIN)/maturin sdist --out dist
 
 up: build ## PostgreSQL and Kafka on this machine, until `make down`
 	@$(BIN)/foodstream local up

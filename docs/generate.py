@@ -20,7 +20,7 @@ SECTIONS = [
     ("foodstream", PACKAGE / "__init__.py"),
     ("foodstream.purchases", PACKAGE / "purchases" / "__init__.py"),
 ]
-SOURCES = [PACKAGE / "_core.pyi", PACKAGE / "_ledger.py"]
+SOURCES = [PACKAGE / "_core.pyi", PACKAGE / "_ledger.py", PACKAGE / "_bar.py"]
 # What a reader calls by name; other names with underscores are for Python and for notebooks.
 SHOWN_SPECIAL = {"__iter__", "__aiter__", "__len__", "__bool__"}
 ARROW = "__arrow_c_"
@@ -114,7 +114,8 @@ def members(node: ast.ClassDef) -> Iterator[str]:
 
 
 def entry(title: str, doc: str) -> str:
-    said = textwrap.indent(markdown(doc), "  ")
+    # As deep as the site's Markdown wants it; others take two spaces too.
+    said = textwrap.indent(markdown(doc), "    ")
     return f"- {title}" + (f"\n\n{said}" if said.strip() else "")
 
 
@@ -127,7 +128,7 @@ def described(name: str, node: ast.ClassDef | Function) -> Iterator[str]:
     bases = [ast.unparse(base) for base in node.bases if not ast.unparse(base).startswith("Generic")]
     over = f"A kind of `{'` and of `'.join(bases)}`. " if bases else ""
     yield f"### {name}\n\n{made}{over}{markdown(ast.get_docstring(node) or '')}"
-    listed = "\n".join(members(node))
+    listed = "\n\n".join(members(node))
     if listed:
         yield listed
 

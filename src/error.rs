@@ -5,6 +5,7 @@
 //! border, with the cause in `source()`. Messages are lowercase, name the fact, the place and the way out,
 //! and never hold a secret.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -43,6 +44,36 @@ pub struct Location {
     pub key: Option<String>,
 }
 
+/// What a `DataLoss` error says is gone, for callers that look for it elsewhere; what is not known is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    pub topic: Option<String>,
+    /// By partition the first offset that is gone, and the first behind the gap where that is known.
+    pub offsets: BTreeMap<i32, (i64, Option<i64>)>,
+    /// Positions in the table, as the state file holds them: rows behind the one, up to the other.
+    pub cursors: Option<(Option<String>, Option<String>)>,
+    /// Numbers of the commit log's records, the first and the last.
+    pub commits: Option<(u64, u64)>,
+}
+
+impl Lost {
+    /// Offsets of one partition; without `to` nobody knows how many.
+    pub fn offsets(topic: &str, partition: i32, from: i64, to: Option<i64>) -> Self {
+        let offsets = BTreeMap::from([(partition, (from, to))]);
+        Lost { topic: Some(topic.to_owned()), offsets, ..Lost::default() }
+    }
+
+    /// Rows of the table.
+    pub fn rows(behind: impl fmt::Display, up_to: impl fmt::Display) -> Self {
+        Lost { cursors: Some((Some(behind.to_string()), Some(up_to.to_string()))), ..Lost::default() }
+    }
+
+    /// Rows of the table with no known end.
+    pub fn rows_behind(position: impl fmt::Display) -> Self {
+        Lost { cursors: Some((Some(position.to_string()), None)), ..Lost::default() }
+    }
+}
+
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -50,12 +81,21 @@ struct Inner {
     retriable: bool,
     message: String,
     location: Option<Location>,
+    lost: Option<Lost>,
     source: Option<Cause>,
 }
 
 impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, retriable: false, message: message.into(), location: None, source: None }))
+        let message = message.into();
+        Error(Box::new(Inner { kind, retriable: false, message, location: None, lost: None, source: None }))
+    }
+
+    /// Rows or offsets never read are gone; the message names them too.
+    pub fn data_loss(lost: Lost, message: impl Into<String>) -> Self {
+        let mut error = Self::new(Kind::DataLoss, message);
+        error.0.lost = Some(lost);
+        error
     }
 
     pub fn config(message: impl Into<String>) -> Self {
@@ -102,6 +142,11 @@ impl Error {
 
     pub fn location(&self) -> Option<&Location> {
         self.0.location.as_ref()
+    }
+
+    /// Of kind `DataLoss`: what is gone.
+    pub fn lost(&self) -> Option<&Lost> {
+        self.0.lost.as_ref()
     }
 
     /// The exit code of a command that ends with this error (formats.md, "Exit codes").

@@ -15,10 +15,11 @@ The core is loaded with the first of its names, not with the package: ``foodstre
 a clone that has not been built yet, and importing the package costs nothing.
 """
 
-import importlib
-from typing import TYPE_CHECKING
+# As checkers of types know it: `typing` itself takes longer to load than all the rest of an import.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from foodstream._bar import ProgressBar
     from foodstream._core import (
         Batch,
         BrokerError,
@@ -63,6 +64,7 @@ __all__ = [
     "LakeProgress",
     "Producer",
     "Progress",
+    "ProgressBar",
     "Report",
     "Rows",
     "SchemaError",
@@ -78,10 +80,16 @@ __all__ = [
 ]
 
 
+# Names that are Python of their own; all others are the core's.
+_HOMES = {"BatchLedger": "foodstream._ledger", "ProgressBar": "foodstream._bar"}
+
+
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = importlib.import_module("foodstream._ledger" if name == "BatchLedger" else "foodstream._core")
+    import importlib
+
+    home = importlib.import_module(_HOMES.get(name, "foodstream._core"))
     value: object = getattr(home, name)
     globals()[name] = value  # the next look finds it without coming here
     return value

@@ -81,7 +81,21 @@ class LakeError(FoodstreamError):
     """The lake, its log, or the file system under it is not as it must be."""
 
 class DataLossError(FoodstreamError):
-    """Rows or offsets never read are gone; the message names the interval."""
+    """Rows or offsets never read are gone; the message and attributes say which.
+
+    What an error does not know is None.
+    """
+
+    topic: str | None
+    offsets: dict[int, tuple[int, int | None]] | None
+    """Partition to (from, to), ``to`` not included, as in ``Batch.offsets``; None in its place where it is unknown."""
+    cursors: tuple[str | None, str | None] | None
+    """Rows of the table behind the first position and up to the second, as ``Progress.cursor`` writes them.
+
+    A moment alone, UTC, stands where no key is known, and None where there is no limit.
+    """
+    commits: tuple[int, int] | None
+    """The first and the last number of the commit log's records that are gone."""
 
 class FencedError(FoodstreamError):
     """Another process took over this pipeline or these partitions."""
@@ -326,6 +340,7 @@ class Consumer:
         once: bool = False,
         max_batches: int | None = None,
         timeout: float | None = None,
+        on_progress: Callable[[dict[str, Any]], object] | None = None,
     ) -> LakeProgress:
         """Call fn(batch, batch_id) for each micro-batch, then commit it to the lake.
 
@@ -339,7 +354,8 @@ class Consumer:
         batch uncommitted; the next call begins with that batch. ``stop()`` lets the running function end and commits
         its batch; what was gathered for the next one is read again. When ``timeout`` (in seconds) is over, the open
         batch is handed out first. A function that takes longer than ``max.poll.interval.ms`` loses its partitions to
-        another worker, who begins with the same batch.
+        another worker, who begins with the same batch. ``on_progress`` is called in this thread as in ``run``, after
+        each commit.
 
         Two things end the promise for a batch that was begun: committing its offsets by ``run`` or a loop, which
         warns, and changing the columns or rules in between. Raises as ``run`` does.
@@ -572,7 +588,8 @@ class EventProducer:
 
     What the configuration leaves out is as in ``configs/purchases.yml``; ``producer.seed``, ``invalid_share`` and
     ``duplicate_share`` say what is made. Raises ``ConfigError`` at once if the configuration is wrong; nothing is
-    connected before the first event is sent. One call at a time; ``stop`` and ``status`` may be used from any thread::
+    connected before the first event is sent. One call at a time; ``stop``, ``status`` and the progress may be used from
+    any thread::
 
         with EventProducer("configs/purchases.yml") as producer:
             event = producer.generate()
@@ -598,18 +615,32 @@ class EventProducer:
         After ``stop()`` it waits a second at most. What was not delivered is given up and raises ``BrokerError``.
         """
     def run(
-        self, *, max_events: int | None = None, rate: float | None = None, timeout: float | None = None
+        self,
+        *,
+        max_events: int | None = None,
+        rate: float | None = None,
+        timeout: float | None = None,
+        on_progress: Callable[[dict[str, Any]], object] | None = None,
     ) -> EventProgress:
         """Generate and publish until stop(), Ctrl-C or a limit.
 
         ``rate`` is in events a second, ``math.inf`` for no limit, ``timeout`` in seconds; what is None is as
-        configured. Returns when everything sent is delivered or counted as a delivery error. Raises ``BrokerError``,
-        with the number of events that may be lost, where the broker is away.
+        configured. ``on_progress`` is called in this thread with ``last_progress``, once a second and at the end; its
+        exception ends the run and is raised. Returns when everything sent is delivered or counted as a delivery error.
+        Raises ``BrokerError``, with the number of events that may be lost, where the broker is away.
         """
     async def arun(
-        self, *, max_events: int | None = None, rate: float | None = None, timeout: float | None = None
+        self,
+        *,
+        max_events: int | None = None,
+        rate: float | None = None,
+        timeout: float | None = None,
+        on_progress: Callable[[dict[str, Any]], object] | None = None,
     ) -> EventProgress:
-        """The same, to be awaited; cancelling it stops the run."""
+        """The same, to be awaited; cancelling it stops the run.
+
+        The run has a thread of its own. ``on_progress`` is called in the event loop and may be ``async``.
+        """
     def stop(self) -> None:
         """End the run in another thread; what it sent is delivered first. Nothing if there is none."""
     def close(self) -> None:
@@ -620,6 +651,15 @@ class EventProducer:
     @property
     def status(self) -> dict[str, Any]:
         """What it is doing: ``message`` is idle, running, stopping or closed."""
+    @property
+    def last_progress(self) -> dict[str, Any] | None:
+        """The last report of a run, in the words of Spark's StreamingQueryProgress.
+
+        ``numInputRows`` are the events sent since the report before.
+        """
+    @property
+    def recent_progress(self) -> list[dict[str, Any]]:
+        """The last hundred reports."""
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /

@@ -65,8 +65,10 @@ class BatchLedger(Generic[CursorT]):
             raise TypeError(
                 f"connection is a DB-API connection, such as psycopg's, or a function that opens one, not {kind}"
             )
-        parts = table.split(".")
-        if len(parts) > 2 or not all(_NAME.fullmatch(part) for part in parts):
+        if not isinstance(pipeline, str):
+            raise TypeError(f"pipeline is a text (str), not {type(pipeline).__name__}")
+        parts = table.split(".") if isinstance(table, str) else []
+        if len(parts) not in (1, 2) or not all(_NAME.fullmatch(part) for part in parts):
             raise ValueError(f"table must be a plain name, or schema.name, of letters, digits and _, not {table!r}")
         self._table = ".".join(f'"{part}"' for part in parts)
         self._connection = connection
@@ -89,6 +91,7 @@ class BatchLedger(Generic[CursorT]):
         Committed when the block ends, rolled back if it raises. Nothing that is done over the connection in a block
         without a cursor stays.
         """
+        _refuse_unfit(batch_id)
         return self._once(batch_id)
 
     def record(self, cursor: _Executes, batch_id: str) -> bool:
@@ -97,8 +100,7 @@ class BatchLedger(Generic[CursorT]):
         Waits while another worker is applying the same batch. The caller commits the id together with the rows; a
         cursor whose connection commits by itself makes this worthless.
         """
-        if not isinstance(batch_id, str):
-            raise TypeError(f"batch_id is the text that for_each_batch hands over, not {type(batch_id).__name__}")
+        _refuse_unfit(batch_id)
         _execute(
             cursor,
             f"INSERT INTO {self._table} (pipeline, batch_id) VALUES (%s, %s) ON CONFLICT DO NOTHING RETURNING true",
@@ -135,6 +137,11 @@ class BatchLedger(Generic[CursorT]):
         finally:
             if connection is not self._connection:
                 connection.close()
+
+
+def _refuse_unfit(batch_id: object) -> None:
+    if not isinstance(batch_id, str):
+        raise TypeError(f"batch_id is the text that for_each_batch hands over, not {type(batch_id).__name__}")
 
 
 def _executing(cursor: Any) -> _Executes:

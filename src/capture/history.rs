@@ -9,7 +9,7 @@
 use tracing::warn;
 
 use super::plan::Plan;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Lost, Result};
 use crate::model::{Cursor, Key};
 use crate::postgres::{Client, Table, query_text, quote_identifier, quote_text};
 
@@ -141,8 +141,8 @@ async fn sequence(client: &Client, table: &Table, column: &str, doing: &str) -> 
 }
 
 fn gone_back(sign: &str, position: Cursor) -> Error {
-    Error::new(
-        Kind::DataLoss,
+    Error::data_loss(
+        Lost { cursors: Some((None, Some(position.to_string()))), ..Lost::default() },
         format!(
             "the database has gone back (a restored copy, a standby that lagged behind, a table emptied with its \
              sequence): {sign}; rows up to {position} that it no longer has were published, and their keys may come \

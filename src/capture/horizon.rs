@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Lost, Result};
 use crate::model::position::format_timestamp_us;
 use crate::postgres::{Activity, PreparedTransaction};
 
@@ -227,16 +227,16 @@ impl HorizonState {
     /// H3: time below a used W is time in which rows can have been written unseen.
     fn refuse_start_below(&self, start_us: i64, used_w: Option<i64>, what: &str) -> Result<()> {
         match used_w {
-            Some(w) if start_us < w => Err(Error::new(
-                Kind::DataLoss,
-                format!(
-                    "{what} is {} UTC, before the horizon {} UTC that was already used: rows with timestamps between \
-                     the two may have been missed (was the clock set back, or the database replaced?); compare with \
-                     `foodstream verify`, then wait until the clock has passed it, or name a position with --start-from",
-                    format_timestamp_us(start_us),
-                    format_timestamp_us(w)
-                ),
-            )),
+            Some(w) if start_us < w => {
+                let (start, w) = (format_timestamp_us(start_us), format_timestamp_us(w));
+                let text = format!(
+                    "{what} is {start} UTC, before the horizon {w} UTC that was already used: rows with timestamps \
+                     between the two may have been missed (was the clock set back, or the database replaced?); compare \
+                     with `foodstream verify`, then wait until the clock has passed it, or name a position with \
+                     --start-from"
+                );
+                Err(Error::data_loss(Lost::rows(start, w), text))
+            }
             _ => Ok(()),
         }
     }

@@ -24,7 +24,7 @@ use super::zone::{ColumnClock, LocalToUtc};
 use super::{Page, Source};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Cdc, Postgres, Settings};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Lost, Result};
 use crate::model::{ChangeBatch, Cursor, Key, Operation, Schema};
 use crate::postgres::{
     ActivityStatements, Client, PAGE_PATIENCE, ServerIdentity, Session, Table, begin_page, connect, copy_out,
@@ -269,8 +269,8 @@ impl PollSource {
         let now = within(QUESTION_PATIENCE, server_identity(client)).await?;
         if let (Some(before), Some(now)) = (&self.identity, &now) {
             if before.system_identifier != now.system_identifier {
-                return Err(Error::new(
-                    Kind::DataLoss,
+                return Err(Error::data_loss(
+                    Lost::rows_behind(self.position),
                     format!(
                         "the server at {} is another database cluster now (system identifier {}, before {}): rows after \
                          {} were not read from the former one and the position means nothing in this one",

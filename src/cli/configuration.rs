@@ -1,4 +1,8 @@
-//! `config check|show|schema|from-table` and `version`.
+//! `config init|check|show|schema|from-table` and `version`.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -7,13 +11,27 @@ use super::runtime;
 use super::session::Session;
 use crate::broker::kafka;
 use crate::config::{self, Settings};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::pipeline::monitor::Monitor;
 use crate::pipeline::retry::Backoff;
 use crate::postgres::{self, Table, plan_field};
 
 pub fn config(command: &Config, session: &mut Session) -> Result<i32> {
     match command {
+        Config::Init { config, preset } => {
+            let file = config.as_deref().unwrap_or(Path::new(preset.file()));
+            if !write_new(file, preset.shipped())? {
+                let words = format!("{} is there already, and was left as it is", file.display());
+                return Err(Error::config(words));
+            }
+            session.out.line(format_args!("wrote {}", file.display()));
+            // The name that the file's first line gives to editors.
+            let schema = file.with_file_name("schema.json");
+            if write_new(&schema, &config::json_schema())? {
+                session.out.line(format_args!("wrote {}", schema.display()));
+            }
+            Ok(0)
+        }
         Config::Check { common } => {
             let settings = session.begin(common)?;
             for note in settings.notes() {
@@ -47,6 +65,19 @@ pub fn config(command: &Config, session: &mut Session) -> Result<i32> {
             Ok(0)
         }
         Config::FromTable { common } => from_table(common, session),
+    }
+}
+
+/// False where there is a file already.
+fn write_new(path: &Path, text: &str) -> Result<bool> {
+    let written = || {
+        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
+    };
+    match written() {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(Error::config(format!("cannot write {}", path.display())).because(error)),
     }
 }
 

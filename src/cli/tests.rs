@@ -91,3 +91,23 @@ fn the_purchase_commands_have_a_configuration_of_their_own() {
     assert_eq!(verify.common.config.to_str(), Some("x.yml"));
     assert!(refused("foodstream verify --preset sales").contains("use orders or purchases"));
 }
+
+#[test]
+fn a_configuration_to_begin_with_is_written_where_there_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mine/orders.yml");
+    let code = |words: &str| {
+        let words = format!("foodstream config {words} --config {}", file.display());
+        match main(words.split(' ').map(str::to_owned).collect()) {
+            Exit::Code(code) => code,
+            Exit::Python { .. } => panic!("{words}"),
+        }
+    };
+    assert_eq!(code("init"), 0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), include_str!("../../configs/orders_stream.yml"));
+    let schema = std::fs::read_to_string(file.with_file_name("schema.json")).unwrap();
+    assert_eq!(schema, include_str!("../../configs/schema.json"));
+    std::fs::write(&file, "mine").unwrap();
+    assert_eq!(code("init --preset purchases"), 2);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine", "what is there stays");
+}

@@ -90,13 +90,13 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 fn unreadable(path: &Path, name: &str, error: &std::io::Error, overrides: &Overrides) -> Error {
-    let shipped = match overrides.preset.or(overrides.made_for).unwrap_or_default() {
-        Preset::Orders => defaults::CONFIG_FILE,
-        Preset::Purchases => defaults::PURCHASES_CONFIG_FILE,
+    let write_one = match overrides.preset.or(overrides.made_for).unwrap_or_default() {
+        Preset::Orders => "`foodstream config init`",
+        Preset::Purchases => "`foodstream config init --preset purchases`",
     };
     let problem = match error.kind() {
         std::io::ErrorKind::NotFound => Problem::new(Origin::Default, "no such file")
-            .help(format!("name one with --config, or start from the project's {shipped}")),
+            .help(format!("name one with --config, or write one with {write_one}")),
         _ if path.is_dir() => Problem::new(Origin::Default, "is a folder").help("name the YAML file in it"),
         kind => Problem::new(Origin::Default, format!("cannot be read: {kind}")),
     };

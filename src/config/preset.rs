@@ -10,6 +10,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::defaults;
 use super::node::{Node, Origin, Value};
 use super::problem::{Problem, Source};
 use super::yaml;
@@ -32,6 +33,22 @@ impl Preset {
         match self {
             Preset::Orders => "orders",
             Preset::Purchases => "purchases",
+        }
+    }
+
+    /// Where commands look for the configuration.
+    pub fn file(self) -> &'static str {
+        match self {
+            Preset::Orders => defaults::CONFIG_FILE,
+            Preset::Purchases => defaults::PURCHASES_CONFIG_FILE,
+        }
+    }
+
+    /// The annotated file, to begin one's own from.
+    pub fn shipped(self) -> &'static str {
+        match self {
+            Preset::Orders => include_str!("../../configs/orders_stream.yml"),
+            Preset::Purchases => include_str!("../../configs/purchases.yml"),
         }
     }
 }
@@ -75,11 +92,10 @@ impl Preset {
         environment: &BTreeMap<String, String>,
         own_columns: bool,
     ) -> Result<Option<Node>, Problem> {
-        let text = match self {
-            Preset::Orders => return Ok(None),
-            Preset::Purchases => include_str!("../../configs/purchases.yml"),
-        };
-        let mut node = yaml::parse(&Source { file: None, text: text.to_owned() }, environment)?;
+        if self == Preset::Orders {
+            return Ok(None);
+        }
+        let mut node = yaml::parse(&Source { file: None, text: self.shipped().to_owned() }, environment)?;
         unplace(&mut node);
         if let Value::Map(entries) = &mut node.value {
             entries.retain(|entry| !own_columns || !OF_COLUMNS.contains(&entry.key.as_str()));

@@ -14,7 +14,7 @@ use super::durable::{self, Dir, PutPoints};
 use super::layout::{self, COMMITS, RECORDS_PER_FOLDER, SNAPSHOTS};
 use super::record::{self, Record, VERSION};
 use super::state::{Snapshot, State};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Lost, Result};
 use crate::failpoints;
 
 /// A snapshot after so many records: reading a thousand takes some 30 ms, and a snapshot of ten years of daily
@@ -202,8 +202,8 @@ impl Log {
 
     pub(super) fn missing(&self, from: u64, to: u64) -> Error {
         let which = if from == to { format!("record {from}") } else { format!("records {from} to {to}") };
-        Error::new(
-            Kind::DataLoss,
+        Error::data_loss(
+            Lost { commits: Some((from, to)), ..Lost::default() },
             format!(
                 "the commit log lacks {which} ({}), so what was committed there is unknown; restore just what is missing \
                  from a backup (an older log in place of this one would forget its newest commits), or stop all \

@@ -23,7 +23,7 @@ use super::record::{FileEntry, Record, Running, VERSION};
 use super::staging;
 use super::state::State;
 use super::{LakeOptions, publish};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Lost, Result};
 use crate::model::{Counts, DatedBatch, OffsetRange, Totals};
 
 /// Offsets between two batches, of no file.
@@ -280,8 +280,9 @@ fn refuse_incomplete(sets: &[Set]) -> Result<()> {
         .iter()
         .map(|range| format!("partition {} offsets {} to {}", range.partition, range.from, range.to))
         .collect();
-    Err(Error::new(
-        Kind::DataLoss,
+    let offsets = set.ranges.iter().map(|range| (range.partition, (range.from, Some(range.to)))).collect();
+    Err(Error::data_loss(
+        Lost { topic: Some(set.footer.topic.clone()), offsets, ..Lost::default() },
         format!(
             "{} of the {} files of one commit are missing, among them rows of {}; {there} is another of its files; \
              restore them first",

@@ -87,9 +87,16 @@ impl<C: GroupConsumer, K: Cluster> Batches<C, K> {
         Ok(self.ingest.next_each(each)?.map(|batch| self.hand(batch)))
     }
 
-    /// What the call has done.
+    /// What the call has done so far.
+    pub fn done_each(&self) -> Ingested {
+        self.each.as_ref().map(|each| self.ingest.done_in(each)).unwrap_or_default()
+    }
+
+    /// The end of the call, and what it has done.
     pub fn end_each(&mut self) -> Ingested {
-        self.each.take().map(|each| self.ingest.done_in(&each)).unwrap_or_default()
+        let done = self.done_each();
+        self.each = None;
+        done
     }
 
     /// Commits the batch with this serial number. `None`: it is no longer the current one. False: another worker

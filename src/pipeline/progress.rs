@@ -45,6 +45,7 @@ pub struct Ingested {
 pub enum Role {
     Producer,
     Consumer,
+    Generator,
 }
 
 /// The query's name in Spark's words, and an id that stays the same from run to run.
@@ -87,6 +88,8 @@ pub struct BatchReport {
     pub event_us: Option<(i64, i64)>,
     pub source: String,
     pub span: Span,
+    /// Offsets that a bounded run has still to read.
+    pub behind: Option<u64>,
     pub sink: String,
     /// Files and bytes.
     pub written: Option<(u64, u64)>,
@@ -105,6 +108,9 @@ impl BatchReport {
         source.insert("numInputRows".to_owned(), json!(self.counts.input));
         put_known(&mut source, "inputRowsPerSecond", input);
         source.insert("processedRowsPerSecond".to_owned(), json!(processed));
+        if let Some(behind) = self.behind {
+            source.insert("metrics".to_owned(), json!({ "offsetsBehindLatest": behind }));
+        }
         let mut sink = Map::new();
         sink.insert("description".to_owned(), json!(self.sink));
         sink.insert("numOutputRows".to_owned(), json!(self.counts.accepted));
@@ -159,6 +165,7 @@ impl Role {
         match self {
             Role::Producer => "producer",
             Role::Consumer => "consumer",
+            Role::Generator => "generator",
         }
     }
 }
@@ -263,6 +270,7 @@ mod tests {
             event_us: Some((1_795_248_719_123_000, 1_795_248_720_623_000)),
             source: "Kafka[orders]".to_owned(),
             span,
+            behind: None,
             sink: "Parquet[lake]".to_owned(),
             written: Some((2, 8_122)),
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::broker::{Cluster, TopicDescription, TopicSpec};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Lost, Result};
 use crate::model::position::format_timestamp_us;
 use crate::model::{Cursor, Key};
 
@@ -136,8 +136,8 @@ fn check_record(record: &CursorRecord, options: &PublisherOptions) -> Result<()>
     if let (Some(then), Some(now)) = (&record.system_identifier, &options.system_identifier)
         && then != now
     {
-        return Err(Error::new(
-            Kind::DataLoss,
+        return Err(Error::data_loss(
+            Lost::rows_behind(record.cursor()?),
             format!(
                 "the database is another one (system identifier {now} instead of {then}): rows after {} may never have \
                  been published from it; give it a new cdc.pipeline_id and a position with --start-from",
@@ -198,8 +198,8 @@ pub(super) fn resolve(
     {
         let place =
             if adopted.is_some() { "the state file stands at" } else { "there is no state file, and the start is" };
-        return Err(Error::new(
-            Kind::DataLoss,
+        return Err(Error::data_loss(
+            Lost::rows(start.cursor, highest),
             format!(
                 "topic {} already holds rows up to {highest}, but there is no cursor record and {place} {}: starting \
                  there would publish rows again; name the position with --start-from, or accept that with --adopt",
@@ -220,16 +220,14 @@ fn check_topic(options: &PublisherOptions, record: &CursorRecord, topic: Option<
         }
         _ => return Ok(()),
     };
-    Err(Error::new(
-        Kind::DataLoss,
+    let (first, last) = (&record.start, record.cursor()?);
+    Err(Error::data_loss(
+        Lost { topic: Some(options.topic.name.clone()), ..Lost::rows(first, last) },
         format!(
-            "topic {} was {what} after {} rows had been published to it, those behind {} up to {}: what no consumer had \
-             read of them is gone; go on behind them with --adopt, or publish them again with --start-from, for a lake \
-             that holds none of them",
-            options.topic.name,
-            record.rows_published,
-            record.start,
-            record.cursor()?
+            "topic {} was {what} after {} rows had been published to it, those behind {first} up to {last}: what no \
+             consumer had read of them is gone; go on behind them with --adopt, or publish them again with \
+             --start-from, for a lake that holds none of them",
+            options.topic.name, record.rows_published,
         ),
     ))
 }
@@ -249,8 +247,8 @@ fn check_state_file(options: &PublisherOptions, cursor: Cursor) -> Result<()> {
     if !position_below(cursor, written) || options.adopt {
         return Ok(());
     }
-    Err(Error::new(
-        Kind::DataLoss,
+    Err(Error::data_loss(
+        Lost::rows(cursor, written),
         format!(
             "the state file {} stands at {written}, ahead of the published cursor {cursor}: the cursor topic lost \
              transactions, or the file belongs to another pipeline; rows in between may be unpublished. Start at the \

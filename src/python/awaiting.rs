@@ -4,8 +4,22 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-/// A coroutine for `getattr(object, method)(**options)`; cancelling it stops the call.
-pub fn run<'py>(object: &Bound<'py, PyAny>, method: &str, options: Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+/// A coroutine for `object.run(**options)`, which refuses what does not fit; cancelling it stops the run.
+pub fn run<'py>(object: &Bound<'py, PyAny>, options: Option<Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
+    call(object, "run", options)
+}
+
+/// A coroutine for `object.close()`, for `__aexit__`.
+pub fn close<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    call(object, "close", None)
+}
+
+fn call<'py>(
+    object: &Bound<'py, PyAny>,
+    method: &str,
+    options: Option<Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let options = options.unwrap_or_else(|| PyDict::new(object.py()));
     aio(object.py())?.call_method1("run", (object, method, options))
 }
 

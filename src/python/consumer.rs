@@ -111,9 +111,7 @@ impl Consumer {
             session.restart()?;
             let texts = tell.clone();
             session.ingest.observe(show.map(|show| show.begin(move |text| texts(Told::Text(text)))));
-            session.ingest.reports().watch(watched.then(|| progress::watcher(tell)));
-            let done = session.ingest.run(bounds);
-            session.ingest.reports().watch(None);
+            let done = progress::watching(watched, &session.ingest.reports(), tell, || session.ingest.run(bounds));
             session.ingest.observe(None);
             done
         };
@@ -145,7 +143,10 @@ impl Consumer {
         steps: &Steps<'_, Session>,
         function: &Bound<'_, PyAny>,
         bounds: Bounds,
+        on_progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Ingested> {
+        let watched = on_progress.is_some();
+        let told = |told| progress::tell(py, on_progress, told);
         let open = self.opener(bounds.is_bounded());
         let begun = steps.open(py, open, move |session| {
             session.begin_each(bounds)?;
@@ -154,8 +155,14 @@ impl Consumer {
         let Some((lake, quarantine)) = errors::or_stopped(py, begun.map(Some), None)? else {
             return Ok(Ingested::default());
         };
+        let mut so_far = Ingested::default();
         loop {
-            let next = steps.step(py, Batches::next_each)?;
+            // A batch without messages is committed here, and is reported too.
+            let gather = move |session: &mut Session, tell: Tell| {
+                let reports = session.ingest.reports();
+                progress::watching(watched, &reports, tell, || session.next_each())
+            };
+            let next = steps.telling_step(py, gather, told)?;
             let Some(handed) = errors::or_stopped(py, next, None)? else { break };
             if steps.is_stopping() {
                 break;
@@ -163,16 +170,21 @@ impl Consumer {
             let (serial, id) = (handed.serial, handed.batch.plan.clone());
             let (lake, quarantine) = (lake.clone(), quarantine.clone());
             function.call1((Batch { handed, lake, quarantine, handle: self.handle.clone() }, &id))?;
-            let committed = steps.step(py, move |session| session.commit(serial))?;
-            if errors::or_stopped(py, committed, None)?.is_none() {
+            let commit = move |session: &mut Session, tell: Tell| {
+                let reports = session.ingest.reports();
+                let committed = progress::watching(watched, &reports, tell, || session.commit(serial))?;
+                Ok(committed.map(|_| session.done_each()))
+            };
+            let committed = steps.telling_step(py, commit, told)?;
+            so_far = errors::or_stopped(py, committed, None)?.ok_or_else(|| {
                 let id = id.unwrap_or_default();
                 let words =
                     format!("Consumer: closed while its function ran; batch {id} is not committed and comes again");
-                return Err(errors::misuse(py, words));
-            }
+                errors::misuse(py, words)
+            })?;
         }
         let done = steps.step(py, |session| Ok(session.end_each()))?;
-        errors::or_stopped(py, done, Ingested::default())
+        errors::or_stopped(py, done, so_far)
     }
 }
 
@@ -205,26 +217,16 @@ impl Consumer {
     }
 
     /// The same, to be awaited; cancelling it stops the run.
-    #[pyo3(signature = (*, available_now=false, once=false, max_batches=None, timeout=None, on_progress=None))]
-    fn arun<'py>(
-        this: &Bound<'py, Self>,
-        #[pyo3(from_py_with = given::flag)] available_now: bool,
-        #[pyo3(from_py_with = given::flag)] once: bool,
-        max_batches: Option<Bound<'py, PyAny>>,
-        timeout: Option<Bound<'py, PyAny>>,
-        on_progress: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let options = PyDict::new(this.py());
-        options.set_item("available_now", available_now)?;
-        options.set_item("once", once)?;
-        options.set_item("max_batches", max_batches)?;
-        options.set_item("timeout", timeout)?;
-        options.set_item("on_progress", on_progress)?;
-        awaiting::run(this, "run", options)
+    #[pyo3(signature = (**options), text_signature = "($self, *, available_now=False, once=False, max_batches=None, timeout=None, on_progress=None)")]
+    fn arun<'py>(this: &Bound<'py, Self>, options: Option<Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
+        awaiting::run(this, options)
     }
 
     /// Call fn(batch, batch_id) for each micro-batch, then commit it to the lake.
-    #[pyo3(signature = (r#fn, *, available_now=false, once=false, max_batches=None, timeout=None))]
+    #[pyo3(signature = (
+        r#fn, *, available_now=false, once=false, max_batches=None, timeout=None, on_progress=None
+    ))]
+    #[allow(clippy::too_many_arguments)] // they are Python's, by name
     fn for_each_batch(
         &self,
         py: Python<'_>,
@@ -233,11 +235,13 @@ impl Consumer {
         #[pyo3(from_py_with = given::flag)] once: bool,
         #[pyo3(from_py_with = given::whole)] max_batches: Option<i64>,
         #[pyo3(from_py_with = given::time_or_none)] timeout: Option<f64>,
+        on_progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<LakeProgress> {
         given::callable("fn", "fn(batch, batch_id)", r#fn)?;
+        progress::refuse_unfit(on_progress)?;
         let bounds = self.bounds(available_now, once, max_batches, timeout)?;
         let steps = self.handle.steps(py)?;
-        let done = self.each(py, &steps, r#fn, bounds);
+        let done = self.each(py, &steps, r#fn, bounds, on_progress);
         steps.finish(py, done).map(LakeProgress::from)
     }
 
@@ -312,7 +316,7 @@ impl Consumer {
 
     #[pyo3(signature = (*_exception))]
     fn __aexit__<'py>(this: &Bound<'py, Self>, _exception: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
-        awaiting::run(this, "close", PyDict::new(this.py()))
+        awaiting::close(this)
     }
 
     fn __enter__(this: Py<Self>) -> Py<Self> {
@@ -331,6 +335,8 @@ impl Consumer {
 
 /// Rows of a batch that a notebook shows.
 const SHOWN_ROWS: usize = 5;
+/// Partitions of a batch that it shows: of a thousand nobody reads more.
+const SHOWN_PARTITIONS: usize = 8;
 
 /// A micro-batch: decoded and validated, not yet in the lake.
 #[pyclass(frozen, module = "foodstream")]
@@ -401,8 +407,12 @@ impl Batch {
     /// Counts, offsets and the first accepted rows.
     fn _repr_html_(&self) -> PyResult<String> {
         let Counts { accepted, rejected, .. } = self.handed.batch.counts;
-        let offsets = self.offsets().into_iter().map(|(partition, (from, to))| format!("{partition}: {from} to {to}"));
-        let offsets = offsets.collect::<Vec<_>>().join(", ");
+        let ranges = &self.handed.batch.ranges;
+        let shown = ranges.iter().take(SHOWN_PARTITIONS);
+        let shown = shown.map(|range| format!("{}: {} to {}", range.partition, range.from, range.to));
+        let left_out = ranges.len().checked_sub(SHOWN_PARTITIONS).filter(|&more| more > 0);
+        let left_out = left_out.map(|more| format!("{more} partitions more"));
+        let offsets = shown.chain(left_out).collect::<Vec<_>>().join(", ");
         let facts: [(&str, &dyn std::fmt::Display); 3] =
             [("accepted", &accepted), ("rejected", &rejected), ("offsets", &offsets)];
         let facts = html::facts(&format!("batch {}", self.handed.id), &facts);

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Lost, Result};
 
 /// Kinds with a class of their own, in the order of [`CLASSES`] after the base.
 const KINDS: [(Kind, &str, &str); 7] = [
@@ -17,9 +17,13 @@ const KINDS: [(Kind, &str, &str); 7] = [
     (Kind::Broker, "BrokerError", "Kafka could not be reached, or refused."),
     (Kind::Schema, "SchemaError", "The table, the messages or the lake disagree about columns."),
     (Kind::Lake, "LakeError", "The lake, its log, or the file system under it is not as it must be."),
-    (Kind::DataLoss, "DataLossError", "Rows or offsets never read are gone; the message names the interval."),
+    (Kind::DataLoss, "DataLossError", "Rows or offsets never read are gone; the message and attributes say which."),
     (Kind::Fenced, "FencedError", "Another process took over this pipeline or these partitions."),
 ];
+
+/// What an error of a kind may know besides; None where it does not.
+const ATTRIBUTES: [(Kind, [&str; 4]); 2] =
+    [(Kind::Config, ["path", "line", "column", "key"]), (Kind::DataLoss, ["topic", "offsets", "cursors", "commits"])];
 
 static CLASSES: PyOnceLock<Vec<Py<PyType>>> = PyOnceLock::new();
 
@@ -35,8 +39,8 @@ fn make(py: Python<'_>) -> PyResult<Vec<Py<PyType>>> {
     for (kind, name, doc) in KINDS {
         let bases = if kind == Kind::Config { &[&base, &value_error][..] } else { &[&base] };
         let class = class(py, name, bases, doc)?;
-        if kind == Kind::Config {
-            ["path", "line", "column", "key"].iter().try_for_each(|name| class.setattr(*name, py.None()))?;
+        for (_, names) in ATTRIBUTES.iter().filter(|(of, _)| *of == kind) {
+            names.iter().try_for_each(|name| class.setattr(*name, py.None()))?;
         }
         made.push(class.unbind());
     }
@@ -76,6 +80,12 @@ fn instance(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
         exception.setattr("line", location.line)?;
         exception.setattr("column", location.column)?;
         exception.setattr("key", &location.key)?;
+    }
+    if let Some(Lost { topic, offsets, cursors, commits }) = error.lost() {
+        exception.setattr("topic", topic)?;
+        exception.setattr("offsets", (!offsets.is_empty()).then_some(offsets))?;
+        exception.setattr("cursors", cursors.as_ref())?;
+        exception.setattr("commits", *commits)?;
     }
     Ok(PyErr::from_value(exception))
 }

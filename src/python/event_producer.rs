@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -9,19 +10,71 @@ use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use serde_json::Value;
 
 use super::handle::Handle;
-use super::{awaiting, convert, errors, given, html, messages};
+use super::wait::Tell;
+use super::{awaiting, convert, errors, given, html, messages, progress};
+use crate::clock::{Clock, SystemClock};
 use crate::config::{Preset, Settings};
 use crate::error::{Error, Result};
+use crate::model::Counts;
 use crate::pipeline::Stop;
-use crate::pipeline::progress::Reports;
+use crate::pipeline::progress::{BatchReport, Query, Reports, Role, Span};
 use crate::tools::purchases::{self, EventStream, Lost, Pace, Produced, SharedGenerator};
 
 /// What a generated event is keyed by.
 const KEY_FIELD: &str = "customer_id";
 
+/// Long enough for somebody to read it, short enough to see that it goes on.
+const REPORTS_EVERY: Duration = Duration::from_secs(1);
+
 struct Session {
     stream: EventStream,
     stop: Stop,
+    reports: Reports,
+}
+
+/// Reports of a run: at most one a second, and one at its end.
+struct Reporting {
+    reports: Reports,
+    run_id: String,
+    topic: String,
+    told: u64,
+    number: u64,
+    last: Instant,
+}
+
+impl Reporting {
+    fn look(&mut self, sent: u64) {
+        if SystemClock.instant().duration_since(self.last) >= REPORTS_EVERY {
+            self.report(sent);
+        }
+    }
+
+    fn report(&mut self, sent: u64) {
+        let now = SystemClock.instant();
+        let events = sent - std::mem::replace(&mut self.told, sent);
+        if events == 0 {
+            return;
+        }
+        let taken = now.duration_since(std::mem::replace(&mut self.last, now));
+        let report = BatchReport {
+            role: Role::Generator,
+            batch_id: self.number,
+            finished: SystemClock.now(),
+            counts: Counts { input: events, accepted: events, rejected: 0 },
+            duration: taken,
+            since_last: Some(taken),
+            phases: Vec::new(),
+            event_us: None,
+            source: "generator".to_owned(),
+            span: Span::Offsets { ranges: Vec::new(), ends: Vec::new() },
+            behind: None,
+            sink: format!("Kafka[{}]", self.topic),
+            written: None,
+        };
+        self.number += 1;
+        let query = Query::new(&self.topic, &format!("generator {}", self.topic));
+        self.reports.push(report.to_json(&self.run_id, &query));
+    }
 }
 
 /// Makes realistic purchase events and publishes them.
@@ -47,7 +100,8 @@ impl EventProducer {
         move |settings, stop| {
             let asked = stop.clone();
             let stream = EventStream::open(settings, generator, Arc::new(move || asked.is_requested()), lost)?;
-            Ok((Session { stream, stop: stop.clone() }, Reports::default()))
+            let reports = Reports::default();
+            Ok((Session { stream, stop: stop.clone(), reports: reports.clone() }, reports))
         }
     }
 }
@@ -89,14 +143,16 @@ impl EventProducer {
     }
 
     /// Generate and publish until stop(), Ctrl-C or a limit.
-    #[pyo3(signature = (*, max_events=None, rate=None, timeout=None))]
+    #[pyo3(signature = (*, max_events=None, rate=None, timeout=None, on_progress=None))]
     fn run(
         &self,
         py: Python<'_>,
         #[pyo3(from_py_with = given::whole)] max_events: Option<i64>,
         #[pyo3(from_py_with = given::number)] rate: Option<f64>,
         #[pyo3(from_py_with = given::time_or_none)] timeout: Option<f64>,
+        on_progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<EventProgress> {
+        progress::refuse_unfit(on_progress)?;
         let max_events = max_events.map(|most| given::at_least(0, "max_events", most)).transpose()?;
         let events = &self.handle.settings.events;
         let max_events = max_events.or(events.max_events);
@@ -110,28 +166,29 @@ impl EventProducer {
             }
         };
         let timeout = timeout.map(|value| given::seconds("timeout", value)).transpose()?;
-        let work = move |session: &mut Session| {
-            let Session { stream, stop } = session;
-            let pace = Pace { timeout, wait: &mut |pause| stop.wait(pause), progress: &mut |_| () };
-            stream.run(rate, max_events, pace)
+        let (watched, run_id) = (on_progress.is_some(), self.handle.run_id.clone());
+        let topic = self.handle.settings.kafka.as_ref().map(|kafka| kafka.topic.clone()).unwrap_or_default();
+        let work = move |session: &mut Session, tell: Tell| {
+            let Session { stream, stop, reports } = session;
+            let (number, last) = (0, SystemClock.instant());
+            let mut reporting = Reporting { reports: reports.clone(), run_id, topic, told: 0, number, last };
+            progress::watching(watched, reports, tell, || {
+                let mut look = |sent: &Produced| reporting.look(sent.events);
+                let pace = Pace { timeout, wait: &mut |pause| stop.wait(pause), progress: &mut look };
+                let done = stream.run(rate, max_events, pace)?;
+                reporting.report(done.events);
+                Ok(done)
+            })
         };
-        let done = self.handle.call(py, self.opener(), work)?;
+        let told = |told| progress::tell(py, on_progress, told);
+        let done = self.handle.telling_call(py, self.opener(), work, told)?;
         errors::or_stopped(py, done, Produced::default()).map(EventProgress::from)
     }
 
     /// The same, to be awaited; cancelling it stops the run.
-    #[pyo3(signature = (*, max_events=None, rate=None, timeout=None))]
-    fn arun<'py>(
-        this: &Bound<'py, Self>,
-        max_events: Option<Bound<'py, PyAny>>,
-        rate: Option<Bound<'py, PyAny>>,
-        timeout: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let options = PyDict::new(this.py());
-        options.set_item("max_events", max_events)?;
-        options.set_item("rate", rate)?;
-        options.set_item("timeout", timeout)?;
-        awaiting::run(this, "run", options)
+    #[pyo3(signature = (**options), text_signature = "($self, *, max_events=None, rate=None, timeout=None, on_progress=None)")]
+    fn arun<'py>(this: &Bound<'py, Self>, options: Option<Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
+        awaiting::run(this, options)
     }
 
     /// End the run in another thread; what it sent is delivered first. Nothing if there is none.
@@ -153,13 +210,25 @@ impl EventProducer {
         self.handle.status(py)
     }
 
+    /// The last report of a run, in the words of Spark's StreamingQueryProgress.
+    #[getter]
+    fn last_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.handle.last_progress(py)
+    }
+
+    /// The last hundred reports.
+    #[getter]
+    fn recent_progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.handle.recent_progress(py)
+    }
+
     fn __aenter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         awaiting::entered(this)
     }
 
     #[pyo3(signature = (*_exception))]
     fn __aexit__<'py>(this: &Bound<'py, Self>, _exception: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
-        awaiting::run(this, "close", PyDict::new(this.py()))
+        awaiting::close(this)
     }
 
     fn __enter__(this: Py<Self>) -> Py<Self> {

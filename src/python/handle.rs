@@ -180,8 +180,19 @@ impl<S: Send + 'static> Steps<'_, S> {
         py: Python<'_>,
         work: impl FnOnce(&mut S) -> Result<R> + Send + 'static,
     ) -> PyResult<Result<R>> {
+        self.telling_step(py, |session, _| work(session), |_| Ok(()))
+    }
+
+    /// The same for work that tells something on the way, which `told` gets in the caller's thread.
+    pub fn telling_step<R: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut S, wait::Tell) -> Result<R> + Send + 'static,
+        told: impl FnMut(wait::Told) -> PyResult<()>,
+    ) -> PyResult<Result<R>> {
         let (slot, call) = (self.handle.slot.clone(), self.call.clone());
-        wait::for_work(py, &self.call.stop, move || slot.step(&call, |_| Err(Error::interrupted()), work))
+        let telling = move |tell| slot.step(&call, |_| Err(Error::interrupted()), |session| work(session, tell));
+        wait::for_telling_work(py, &self.call.stop, telling, told)
     }
 
     pub fn is_stopping(&self) -> bool {

@@ -15,21 +15,44 @@ use crate::error::Error;
 use crate::lake::read::{DayRange, ReadOptions, Root};
 use crate::tools::{self, PeekFrom, Wanted};
 
-/// Return the committed rows of a lake, named by its configuration or its folder.
-#[pyfunction]
-#[pyo3(signature = (source, *, columns=None, date=None, dates=None, snapshot=None, overrides=None))]
-pub fn read(
+/// A function over files, with the arguments that leave most of them unopened.
+macro_rules! pruned {
+    ($(#[$doc:meta])* $name:ident($source:ident), $root:expr, $look:expr) => {
+        $(#[$doc])*
+        #[pyfunction]
+        #[pyo3(signature = ($source, *, columns=None, date=None, dates=None, snapshot=None, overrides=None))]
+        pub fn $name(
+            py: Python<'_>,
+            $source: &Bound<'_, PyAny>,
+            #[pyo3(from_py_with = given::names)] columns: Option<Vec<String>>,
+            date: Option<&Bound<'_, PyAny>>,
+            dates: Option<&Bound<'_, PyAny>>,
+            #[pyo3(from_py_with = given::whole)] snapshot: Option<i64>,
+            overrides: Option<&Bound<'_, PyAny>>,
+        ) -> PyResult<Rows> {
+            $look(py, $source, overrides, wanted($root, columns, date, dates, snapshot)?)
+        }
+    };
+}
+
+pruned! {
+    /// Return the committed rows of a lake, named by its configuration or its folder.
+    read(source), Root::Lake, committed
+}
+
+pruned! {
+    /// Return the rejected messages of a lake, with their bytes, position and reasons.
+    quarantine(config), Root::Quarantine, rejected
+}
+
+fn committed(
     py: Python<'_>,
     source: &Bound<'_, PyAny>,
-    #[pyo3(from_py_with = given::names)] columns: Option<Vec<String>>,
-    date: Option<&Bound<'_, PyAny>>,
-    dates: Option<&Bound<'_, PyAny>>,
-    #[pyo3(from_py_with = given::whole)] snapshot: Option<i64>,
     overrides: Option<&Bound<'_, PyAny>>,
+    wanted: Wanted,
 ) -> PyResult<Rows> {
-    let wanted = wanted(Root::Lake, columns, date, dates, snapshot)?;
     let folder = source.extract::<PathBuf>().ok().filter(|path| path.is_dir());
-    if folder.is_some() && snapshot.is_some() {
+    if folder.is_some() && wanted.snapshot.is_some() {
         let words = "a folder has no commits: give the configuration of the lake to read a snapshot";
         return Err(errors::raise(py, &Error::config(words)));
     }
@@ -37,19 +60,12 @@ pub fn read(
     rows(py, settings, folder, wanted)
 }
 
-/// Return the rejected messages of a lake, with their bytes, position and reasons.
-#[pyfunction]
-#[pyo3(signature = (config, *, columns=None, date=None, dates=None, snapshot=None, overrides=None))]
-pub fn quarantine(
+fn rejected(
     py: Python<'_>,
     config: &Bound<'_, PyAny>,
-    #[pyo3(from_py_with = given::names)] columns: Option<Vec<String>>,
-    date: Option<&Bound<'_, PyAny>>,
-    dates: Option<&Bound<'_, PyAny>>,
-    #[pyo3(from_py_with = given::whole)] snapshot: Option<i64>,
     overrides: Option<&Bound<'_, PyAny>>,
+    wanted: Wanted,
 ) -> PyResult<Rows> {
-    let wanted = wanted(Root::Quarantine, columns, date, dates, snapshot)?;
     rows(py, Some(convert::settings(config, overrides)?), None, wanted)
 }
 

@@ -83,10 +83,7 @@ impl Producer {
         let (bounds, bounded) = (Bounds { once, max_rows, timeout }, once || timeout.is_some());
         let watched = on_progress.is_some();
         let work = move |session: &mut Session, tell: Tell| {
-            session.reports().watch(watched.then(|| progress::watcher(tell)));
-            let done = runtime::shared()?.block_on(session.run(bounds));
-            session.reports().watch(None);
-            done
+            progress::watching(watched, &session.reports(), tell, || runtime::shared()?.block_on(session.run(bounds)))
         };
         let told = |told| progress::tell(py, on_progress, told);
         let done = self.handle.telling_call(py, self.opener(bounded), work, told)?;
@@ -94,20 +91,9 @@ impl Producer {
     }
 
     /// The same, to be awaited; cancelling it stops the run.
-    #[pyo3(signature = (*, once=false, timeout=None, max_rows=None, on_progress=None))]
-    fn arun<'py>(
-        this: &Bound<'py, Self>,
-        #[pyo3(from_py_with = given::flag)] once: bool,
-        timeout: Option<Bound<'py, PyAny>>,
-        max_rows: Option<Bound<'py, PyAny>>,
-        on_progress: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let options = PyDict::new(this.py());
-        options.set_item("once", once)?;
-        options.set_item("timeout", timeout)?;
-        options.set_item("max_rows", max_rows)?;
-        options.set_item("on_progress", on_progress)?;
-        awaiting::run(this, "run", options)
+    #[pyo3(signature = (**options), text_signature = "($self, *, once=False, timeout=None, max_rows=None, on_progress=None)")]
+    fn arun<'py>(this: &Bound<'py, Self>, options: Option<Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
+        awaiting::run(this, options)
     }
 
     /// Read and publish one page; return the number of rows published.
@@ -151,7 +137,7 @@ impl Producer {
 
     #[pyo3(signature = (*_exception))]
     fn __aexit__<'py>(this: &Bound<'py, Self>, _exception: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
-        awaiting::run(this, "close", PyDict::new(this.py()))
+        awaiting::close(this)
     }
 
     fn __enter__(this: Py<Self>) -> Py<Self> {

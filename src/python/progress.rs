@@ -8,15 +8,21 @@ use serde_json::Value;
 
 use super::wait::{Tell, Told};
 use super::{convert, given, html};
-use crate::pipeline::progress::{Ingested, Published, Watcher};
+use crate::error::Result;
+use crate::pipeline::progress::{Ingested, Published, Reports};
 
 pub fn refuse_unfit(on_progress: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     on_progress.map_or(Ok(()), |function| given::callable("on_progress", "on_progress(progress)", function))
 }
 
-/// Takes reports to the thread that waits for the run.
-pub fn watcher(tell: Tell) -> Watcher {
-    Arc::new(move |report: &Value| tell(Told::Progress(report.clone())))
+/// Does work whose reports go to the thread that waits for it, if `watched`.
+pub fn watching<R>(watched: bool, reports: &Reports, tell: Tell, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    if watched {
+        reports.watch(Some(Arc::new(move |report: &Value| tell(Told::Progress(report.clone())))));
+    }
+    let done = work();
+    reports.watch(None);
+    done
 }
 
 /// Hands a report to `on_progress`, in the caller's thread.

@@ -49,24 +49,9 @@ impl StreamingJob {
     }
 
     /// The same, to be awaited; cancelling it stops the run.
-    #[pyo3(signature = (*, available_now=false, once=false, max_batches=None, timeout=None, on_progress=None, output="table"))]
-    fn arun<'py>(
-        this: &Bound<'py, Self>,
-        #[pyo3(from_py_with = given::flag)] available_now: bool,
-        #[pyo3(from_py_with = given::flag)] once: bool,
-        max_batches: Option<Bound<'py, PyAny>>,
-        timeout: Option<Bound<'py, PyAny>>,
-        on_progress: Option<Bound<'py, PyAny>>,
-        output: &str,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let options = PyDict::new(this.py());
-        options.set_item("available_now", available_now)?;
-        options.set_item("once", once)?;
-        options.set_item("max_batches", max_batches)?;
-        options.set_item("timeout", timeout)?;
-        options.set_item("on_progress", on_progress)?;
-        options.set_item("output", output)?;
-        awaiting::run(this, "run", options)
+    #[pyo3(signature = (**options), text_signature = "($self, *, available_now=False, once=False, max_batches=None, timeout=None, on_progress=None, output='table')")]
+    fn arun<'py>(this: &Bound<'py, Self>, options: Option<Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
+        awaiting::run(this, options)
     }
 
     /// Return the totals so far by day and group.

@@ -1,6 +1,7 @@
 //! Waiting for Rust from Python: without the GIL, with an ear for Ctrl-C, and never in a forked child.
 
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ const GRACE: Duration = Duration::from_millis(100);
 
 /// What waits for the caller's thread: a slow one slows the work, and nothing piles up.
 const MAX_WAITING: usize = 16;
+/// How often work looks whether the caller's thread has caught up: far below what such a thread takes for each.
+const CAUGHT_UP_EVERY: Duration = Duration::from_millis(5);
 
 /// What work tells the thread that waits for it.
 pub enum Told {
@@ -100,12 +103,19 @@ fn waited_for<R: Send + 'static>(
     mut told: impl FnMut(Told) -> PyResult<()>,
 ) -> PyResult<Result<R>> {
     logging::refresh();
-    let (sender, mut answers) = sync_channel(MAX_WAITING);
+    let (sender, mut answers) = channel();
     let runtime = runtime::shared().map_err(|error| errors::raise(py, &error))?;
-    let telling: SyncSender<Answer<R>> = sender.clone();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let telling: Sender<Answer<R>> = sender.clone();
+    let (queued, stopping) = (waiting.clone(), stop.clone());
     runtime.spawn_blocking(move || {
-        // After a Ctrl-C nobody waits any more.
-        let tell = move |told| drop(telling.send(Answer::Told(told)));
+        let tell = move |told| {
+            // Not after a stop: the caller's thread may be in `close()` by now, which waits for this work.
+            while queued.load(Ordering::Acquire) >= MAX_WAITING && !stopping.wait(CAUGHT_UP_EVERY) {}
+            queued.fetch_add(1, Ordering::AcqRel);
+            // After a Ctrl-C nobody waits any more.
+            drop(telling.send(Answer::Told(told)));
+        };
         let _ = sender.send(Answer::Done(session::caught(|| work(Arc::new(tell)))));
     });
     loop {
@@ -117,7 +127,10 @@ fn waited_for<R: Send + 'static>(
         let heard = match received {
             Ok(Answer::Done(result)) => return Ok(result),
             Err(RecvTimeoutError::Disconnected) => return Ok(Err(Error::bug("work ended without an answer"))),
-            Ok(Answer::Told(what)) => told(what).and_then(|()| py.check_signals()),
+            Ok(Answer::Told(what)) => {
+                waiting.fetch_sub(1, Ordering::AcqRel);
+                told(what).and_then(|()| py.check_signals())
+            }
             Err(RecvTimeoutError::Timeout) => py.check_signals(),
         };
         if let Err(exception) = heard {

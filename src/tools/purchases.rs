@@ -50,8 +50,8 @@ pub struct Pace<'p> {
     pub timeout: Option<Duration>,
     /// Waits so long, or less; true once the run is to end.
     pub wait: &'p mut dyn FnMut(Duration) -> bool,
-    /// Told the number of events so far after each chunk.
-    pub progress: &'p mut dyn FnMut(u64),
+    /// Told what was sent so far after each chunk.
+    pub progress: &'p mut dyn FnMut(&Produced),
 }
 
 /// A generator that outlasts the connections its events go through.
@@ -201,7 +201,7 @@ impl EventStream {
                 continue;
             }
             self.chunk(count, SystemClock.now(), done)?;
-            (pace.progress)(done.events);
+            (pace.progress)(done);
         }
     }
 

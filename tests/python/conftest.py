@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, AnyStr
 
 import psycopg
+import psycopg.conninfo
 import psycopg.sql
 import pytest
 import topics
@@ -132,7 +133,7 @@ class Database:
     def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows, if it has any."""
         with self.connect() as connection:
-            cursor = connection.execute(statement, values)
+            cursor = connection.execute(statement.encode(), values)
             return cursor.fetchall() if cursor.description else []
 
     def count(self, table: str = "orders") -> int:
@@ -150,9 +151,9 @@ def fresh_database(services: Services) -> Iterator[Database]:
     """For fixtures that live longer than one test."""
     created = Database(f"test_{uuid.uuid4().hex[:12]}", services)
     with psycopg.connect(services.administrator, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {created.name} OWNER {USER}")
+        connection.execute(f"CREATE DATABASE {created.name} OWNER {USER}".encode())
     with created.administer() as connection:
-        connection.execute(ORDERS_SQL.read_text(encoding="utf-8"))
+        connection.execute(ORDERS_SQL.read_bytes())
     try:
         yield created
     finally:
@@ -164,7 +165,7 @@ def fresh_database(services: Services) -> Iterator[Database]:
             for (gid,) in prepared:
                 connection.execute(psycopg.sql.SQL("ROLLBACK PREPARED {}").format(psycopg.sql.Literal(gid)))
         with psycopg.connect(services.administrator, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE IF EXISTS {created.name} WITH (FORCE)")
+            connection.execute(f"DROP DATABASE IF EXISTS {created.name} WITH (FORCE)".encode())
 
 
 @dataclass

@@ -5,6 +5,7 @@ import datetime
 import inspect
 import logging
 import pickle
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ import foodstream
 import polars
 import pyarrow
 import pytest
+import topics
 from foodstream import _core
 from foodstream.purchases import DataValidator, EventProducer, StreamingJob
 from nowhere import SECRET, settings
@@ -189,8 +191,9 @@ def test_the_stub_describes_the_binary() -> None:
 
 
 def compare_members(name: str, node: ast.ClassDef, real: type) -> None:
-    functions = ast.FunctionDef | ast.AsyncFunctionDef
-    members = {member.name: member for member in node.body if isinstance(member, functions)}
+    members = {
+        member.name: member for member in node.body if isinstance(member, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }
     public = {member for member in vars(real) if not member.startswith("_")}
     final = any(isinstance(decorator, ast.Name) and decorator.id == "final" for decorator in node.decorator_list)
     assert final is not bool(real.__flags__ & SUBCLASSABLE), name
@@ -342,6 +345,46 @@ def test_a_lake_without_rows_has_the_configured_columns(pipeline: Any) -> None:
     rows = foodstream.read(pipeline.config)
     assert polars.DataFrame(rows).height == 0
     assert rows.columns[0] == "order_id"
+
+
+def test_a_batch_of_many_partitions_shows_some_of_them(pipeline: Any) -> None:
+    pipeline.config["kafka"]["num_partitions"] = 12
+    foodstream.insert_test_orders(pipeline.config, count=60)
+    foodstream.Producer(pipeline.config).run(once=True)
+    with foodstream.Consumer(pipeline.config, available_now=True) as consumer:
+        batch = max(consumer, key=lambda batch: len(batch.offsets))
+    (shown,) = re.findall("<td>offsets</td><td>(.*?)</td>", batch._repr_html_())
+    first = [f"{partition}: {start} to {end}" for partition, (start, end) in sorted(batch.offsets.items())[:8]]
+    assert len(batch.offsets) > 8 and shown == ", ".join([*first, f"{len(batch.offsets) - 8} partitions more"])
+
+
+def test_a_loss_says_what_is_gone(pipeline: Any) -> None:
+    config, brokers = pipeline.config, pipeline.database.services.brokers
+    config["kafka"]["num_partitions"] = 1
+    foodstream.Producer(config).run(once=True)
+    (position,) = foodstream.Consumer(config).run(once=True).offsets.values()
+    foodstream.insert_test_orders(config, count=3)
+    published = foodstream.Producer(config).run(once=True).cursor
+    ((_, end),) = topics.bounds(brokers, pipeline.topic).values()
+    topics.delete_before(brokers, pipeline.topic, {0: end})
+    with pytest.raises(foodstream.DataLossError, match="failOnDataLoss") as offsets:
+        foodstream.Consumer(config).run(once=True)
+    assert not offsets.value.retriable
+    assert (offsets.value.topic, offsets.value.offsets) == (pipeline.topic, {0: (position, end)})
+    assert (offsets.value.cursors, offsets.value.commits) == (None, None)
+
+    ahead = "2999-01-01 00:00:00.000000|99"
+    pipeline.state_file.write_text(ahead, encoding="utf-8")
+    with pytest.raises(foodstream.DataLossError, match="ahead of the published cursor") as cursors:
+        foodstream.Producer(config).run(once=True)
+    assert (cursors.value.cursors, cursors.value.offsets) == ((published, ahead), None)
+
+    commits = Path(config["streaming"]["checkpoint_location"]) / "commits"
+    min(commits.rglob("*.json")).unlink()
+    with pytest.raises(foodstream.DataLossError, match="rebuild-log") as records:
+        foodstream.Consumer(config).run(once=True)
+    assert (records.value.commits, records.value.topic) == ((0, 0), None)
+    assert foodstream.DataLossError("by hand").offsets is None
 
 
 def test_an_object_that_is_let_go_while_its_threads_log_holds_nobody_up(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import arro3.core
+import datafusion
 import duckdb
 import foodstream
 import pandas
@@ -86,8 +87,17 @@ def test_pandas_takes_the_rows() -> None:
 def test_arro3_takes_the_rows() -> None:
     table = arro3.core.Table.from_arrow(rows())
     assert table.num_rows == 3
-    assert [value.as_py() for value in table["amount"]] == [Decimal(amount) for amount in AMOUNTS]
+    assert pyarrow.table(table)["amount"].to_pylist() == [Decimal(amount) for amount in AMOUNTS]
     assert arro3.core.Schema.from_arrow(rows()).names == rows().columns
+
+
+def test_datafusion_takes_the_rows() -> None:
+    given = rows()
+    context = datafusion.SessionContext()
+    frame = context.from_arrow(given, name="orders")
+    assert frame.schema().field("amount").type == pyarrow.decimal128(10, 2)
+    (asked,) = context.sql("SELECT sum(amount) AS amount, max(created_at) AS newest FROM orders").collect()
+    assert asked.to_pylist() == [{"amount": sum(map(Decimal, AMOUNTS)), "newest": CREATED}]
 
 
 def test_a_requested_schema_is_honoured_and_one_that_cannot_be_is_not_made_up() -> None:

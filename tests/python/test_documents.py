@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import re
+import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -18,7 +19,6 @@ from foodstream import purchases
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
 def blocks(page: Path) -> list[str]:
@@ -76,8 +76,24 @@ def reports(place: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         connection.close()
 
 
+# What the ledger's examples do with each batch.
+ARRIVES = "INSERT INTO arrived"
+
+
 def run(code: str, names: dict[str, Any], page: Path, number: int) -> None:
     exec(compile(code, f"{page.name}, example {number}", "exec"), names)
+
+
+def act_on_rows(place: Any, code: str, names: dict[str, Any], page: Path, number: int) -> None:
+    """Run an example; one that acts on batches has new rows to act on, which those before it have not consumed."""
+    acts = ARRIVES in code
+    if acts:
+        config = "configs/orders_stream.yml"
+        foodstream.insert_test_orders(config, count=2)
+        foodstream.Producer(config).run(once=True)
+    before = place.database.count("arrived")
+    run(code, names, page, number)
+    assert not acts or place.database.count("arrived") > before, f"example {number} acted on no batch"
 
 
 def stand_in(name: str, monkeypatch: pytest.MonkeyPatch, **members: Any) -> types.ModuleType:
@@ -101,7 +117,7 @@ def decorating(function: Callable[..., Any] | None = None, **_: Any) -> Any:
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
 @pytest.mark.usefixtures("reports")
-def test_the_examples_of_a_page_run_in_their_order(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_a_page_run_in_their_order(page: Path, place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in("pendulum", monkeypatch, datetime=lambda *_, **__: None)
     stand_in("airflow", monkeypatch)
     stand_in("airflow.sdk", monkeypatch, dag=decorating, task=decorating)
@@ -116,7 +132,7 @@ def test_the_examples_of_a_page_run_in_their_order(page: Path, monkeypatch: pyte
     )
     names: dict[str, Any] = {"__name__": "__main__"}
     for number, code in enumerate(blocks(page), 1):
-        run(code, names, page, number)
+        act_on_rows(place, code, names, page, number)
     if page.name == "RECIPES.md":
         assert names["orders_topic"]().metadata["rows"] == 0
         assert names["orders_lake"]().metadata["rejected"] == 0
@@ -124,10 +140,9 @@ def test_the_examples_of_a_page_run_in_their_order(page: Path, monkeypatch: pyte
 
 
 @pytest.mark.usefixtures("reports")
-def test_the_examples_of_the_docstrings_run() -> None:
+def test_the_examples_of_the_docstrings_run(place: Any) -> None:
     page = DOCS / "API.md"
     config = "configs/orders_stream.yml"
-    foodstream.Producer(config).run(once=True)
     events = [purchases.EventProducer("configs/purchases.yml").generate()]
     codes = blocks(page)
     assert len(codes) >= 5
@@ -135,7 +150,7 @@ def test_the_examples_of_the_docstrings_run() -> None:
         with foodstream.Consumer(config) as consumer:
             known = {name: getattr(purchases, name) for name in purchases.__all__}
             names = {"foodstream": foodstream, "psycopg": psycopg, "polars": polars, "math": math, "events": events}
-            run(code, {**known, **names, "config": config, "consumer": consumer}, page, number)
+            act_on_rows(place, code, {**known, **names, "config": config, "consumer": consumer}, page, number)
 
 
 def test_the_pages_that_are_made_are_up_to_date() -> None:
@@ -161,10 +176,16 @@ def test_the_reference_by_hand_names_the_defaults_of_the_schema() -> None:
     assert [row for row in compared if row[1] != row[2]] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    for target in LINK.findall(page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
+def test_the_pages_make_a_site_whose_links_all_lead_somewhere(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {page.with_suffix(".html").name for page in DOCS.glob("*.md")} < {page.name for page in tmp_path.iterdir()}
+    assert "foodstream.BatchLedger" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    for page in tmp_path.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert "```" not in text, f"{page.name}: a fence that Markdown did not take for one"
+        assert not re.search(r'<(?:script|link|img)[^>]*="https?:', text), f"{page.name} loads from elsewhere"
 
 
 def test_names_of_the_migration_table_exist() -> None:

@@ -13,7 +13,7 @@
     print(report.by_reason)  # {'total_mismatch': 3}
 """
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # as in `foodstream`
 
 if TYPE_CHECKING:
     from foodstream._core import (

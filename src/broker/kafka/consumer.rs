@@ -13,7 +13,7 @@ use super::error::{failed, is_passing, wrapper_failed};
 use super::native::{Failure, Handle, Item, MessageQueue, OffsetSpec, Role};
 use crate::broker::{Bounds, Event, GroupConsumer};
 use crate::config::Kafka;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Lost, Result};
 use crate::model::{MessageBatch, PartitionOffset};
 
 /// Entries taken from librdkafka a call. Larger calls were no faster, and what was taken and not handed over is
@@ -379,25 +379,34 @@ impl Drop for KafkaGroupConsumer {
 /// The error for a position that the partition does not have, with the interval that is gone.
 pub fn lost(topic: &str, partition: i32, wanted: i64, bounds: &[Bounds]) -> Error {
     let place = format!("{topic}/{partition}");
-    let text = match bounds.iter().find(|bounds| bounds.partition == partition) {
-        Some(bounds) if wanted < bounds.earliest => format!(
-            "{place} starts at {}: offsets [{wanted}, {}) are gone from the broker, deleted or expired before they were \
-             read; nothing was skipped",
-            bounds.earliest, bounds.earliest
-        ),
-        Some(bounds) if wanted > bounds.end => format!(
-            "{place} ends at {}, but offset {wanted} was wanted: it was truncated or the topic was made anew; offsets \
-             [{}, {wanted}) are not what they were",
-            bounds.end, bounds.end
-        ),
-        _ => format!("{place}: offset {wanted} cannot be read any more; offsets [{wanted}, ?) are lost"),
+    let bounds = bounds.iter().find(|bounds| bounds.partition == partition).copied();
+    let (from, to, text) = match bounds {
+        Some(Bounds { earliest, .. }) if wanted < earliest => {
+            let text = format!(
+                "{place} starts at {earliest}: offsets [{wanted}, {earliest}) are gone from the broker, deleted or \
+                 expired before they were read; nothing was skipped"
+            );
+            (wanted, Some(earliest), text)
+        }
+        Some(Bounds { end, .. }) if wanted > end => {
+            let text = format!(
+                "{place} ends at {end}, but offset {wanted} was wanted: it was truncated or the topic was made anew; \
+                 offsets [{end}, {wanted}) are not what they were"
+            );
+            (end, Some(wanted), text)
+        }
+        _ => {
+            let text = format!("{place}: offset {wanted} cannot be read any more; offsets [{wanted}, ?) are lost");
+            (wanted, None, text)
+        }
     };
-    Error::new(Kind::DataLoss, text)
+    Error::data_loss(Lost::offsets(topic, partition, from, to), text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn a_lost_offset_names_topic_partition_and_interval() {
@@ -405,7 +414,10 @@ mod tests {
         let error = lost("orders", 2, 7, &bounds);
         assert_eq!(error.kind(), Kind::DataLoss);
         assert!(error.to_string().contains("orders/2 starts at 40: offsets [7, 40)"), "{error}");
+        assert_eq!(error.lost(), Some(&Lost::offsets("orders", 2, 7, Some(40))));
         let error = lost("orders", 2, 120, &bounds);
         assert!(error.to_string().contains("[90, 120)"), "{error}");
+        assert_eq!(error.lost(), Some(&Lost::offsets("orders", 2, 90, Some(120))));
+        assert_eq!(lost("orders", 2, 50, &bounds).lost(), Some(&Lost::offsets("orders", 2, 50, None)));
     }
 }

@@ -7,7 +7,7 @@ use super::log::Log;
 use super::{Fault, MemoryBroker, State};
 use crate::broker::{Event, GroupConsumer};
 use crate::clock::{Clock, SystemClock};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Lost, Result};
 use crate::model::{Message, MessageBatch, PartitionOffset};
 
 /// Members of one group. Everybody lets go before anybody is given partitions.
@@ -141,7 +141,7 @@ impl MemoryConsumer {
             if next > log.end() {
                 let end = log.end();
                 let message = format!("{topic}/{partition} ends at {end}: offsets [{end}, {next}) were lost");
-                return Err(Error::new(Kind::DataLoss, message));
+                return Err(Error::data_loss(Lost::offsets(topic, partition, end, Some(next)), message));
             }
         }
         Ok(())
@@ -265,5 +265,5 @@ impl GroupConsumer for MemoryConsumer {
 /// The error of a position whose records are gone.
 pub(super) fn deleted(topic: &str, partition: i32, position: i64, earliest: i64) -> Error {
     let message = format!("{topic}/{partition} starts at {earliest}: offsets [{position}, {earliest}) were deleted");
-    Error::new(Kind::DataLoss, message)
+    Error::data_loss(Lost::offsets(topic, partition, position, Some(earliest)), message)
 }

@@ -390,6 +390,15 @@ pub enum Lake {
 
 #[derive(Debug, Subcommand)]
 pub enum Config {
+    /// Write the annotated configuration to begin with, and the schema for editors beside it
+    Init {
+        /// Where to, if nothing is there [default: configs/orders_stream.yml or configs/purchases.yml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Of which pipeline, orders or purchases
+        #[arg(long, value_name = "NAME", default_value = Preset::default().name())]
+        preset: Preset,
+    },
     /// Read the configuration and say whether it is right
     Check {
         #[command(flatten)]

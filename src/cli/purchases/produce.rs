@@ -37,9 +37,9 @@ pub fn run(args: &PurchasesProduce, session: &mut Session) -> Result<i32> {
         monitor.answered(Service::Kafka);
         monitor.enter(Phase::Running);
         let mut wait = |pause| stopping.wait(pause);
-        let mut progress = |events| {
-            shown.set_position(events);
-            monitor.count_rows(events);
+        let mut progress = |done: &Produced| {
+            shown.set_position(done.events);
+            monitor.count_rows(done.events);
         };
         let pace = Pace { timeout, wait: &mut wait, progress: &mut progress };
         stream.run(settings.events.rate, settings.events.max_events, pace)

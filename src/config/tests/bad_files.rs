@@ -17,7 +17,7 @@ fn load_bytes(bytes: &[u8]) -> String {
 fn a_missing_file_is_named_with_the_flag_that_names_another() {
     let error = Settings::load(Path::new("/nonexistent/orders.yml"), &Overrides::default()).expect_err("no file");
     let expected = "error: no such file\n--> /nonexistent/orders.yml\n = \
-                    name one with --config, or start from the project's configs/orders_stream.yml";
+                    name one with --config, or write one with `foodstream config init`";
     assert_eq!(render(&error), expected);
     assert_eq!(place(&error), (Some("/nonexistent/orders.yml"), None, None, None));
 }

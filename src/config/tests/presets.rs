@@ -91,9 +91,9 @@ fn a_missing_file_is_answered_with_the_shipped_one_of_its_pipeline() {
         let loaded = Settings::load(std::path::Path::new("no/such.yml"), overrides);
         loaded.expect_err("there is no such file").to_string()
     };
-    assert!(missing(&Overrides::default()).ends_with("start from the project's configs/orders_stream.yml"));
+    assert!(missing(&Overrides::default()).ends_with("write one with `foodstream config init`"));
     for overrides in [purchases(), flag(Preset::Purchases)] {
-        assert!(missing(&overrides).ends_with("start from the project's configs/purchases.yml"));
+        assert!(missing(&overrides).ends_with("write one with `foodstream config init --preset purchases`"));
     }
 }
 

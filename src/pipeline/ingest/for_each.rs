@@ -15,7 +15,7 @@ use super::targets::Watch;
 use super::{Bounds, Ingest, Targets, positions};
 use crate::broker::{Cluster, GroupConsumer};
 use crate::consume::CHUNK_MESSAGES;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Lost, Result};
 use crate::lake::{Plan, Planned};
 use crate::model::{MicroBatch, OffsetRange};
 use crate::pipeline::progress::Ingested;
@@ -196,8 +196,8 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     fn partition_gone(&self, range: &OffsetRange) -> Error {
         let topic = &self.options.topic.name;
         let OffsetRange { partition, from, to } = range;
-        Error::new(
-            Kind::DataLoss,
+        Error::data_loss(
+            Lost::offsets(topic, *partition, *from, Some(*to)),
             format!("{topic} has no partition {partition} any more: offsets [{from}, {to}) are gone"),
         )
     }

@@ -73,6 +73,8 @@ pub struct Ingest<C, K> {
     closed_at: Option<Instant>,
     /// Nothing can be added to the open batch: what follows it is gone.
     cut_short: bool,
+    /// Where this call is to end, for those who watch it.
+    ends: Option<Targets>,
     /// This call ends by itself, so it gives up on services that stay away.
     bounded: bool,
     backoff: Backoff,
@@ -107,6 +109,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             validating: Validating::spawn(validator)?,
             totals,
             totals_topic: None,
+            ends: None,
             bounded,
             backoff: backoff(),
             astray: false,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::broker::{Bounds, Cluster, GroupConsumer, TopicDescription};
 use crate::config::StartingOffsets;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Lost, Result};
 use crate::lake::Head;
 use crate::model::{OffsetRange, PartitionOffset};
 use crate::pipeline::retry::until_ok;
@@ -56,8 +56,9 @@ pub(super) fn same_topic(topic: &TopicDescription, head: &Head) -> Result<()> {
 fn lost_topic(what: &str, head: &Head) -> Error {
     let lost: Vec<String> =
         head.positions.iter().map(|(partition, offset)| format!("{partition} from {offset}")).collect();
-    Error::new(
-        Kind::DataLoss,
+    let offsets = head.positions.iter().map(|(&partition, &offset)| (partition, (offset, None))).collect();
+    Error::data_loss(
+        Lost { topic: Some(head.topic.clone()), offsets, ..Lost::default() },
         format!(
             "{what}: whatever followed the lake's positions (partitions {}) is gone; give the new topic a new \
              checkpoint_location and datalake.path to accept that",
@@ -113,8 +114,8 @@ pub(super) fn refuse_truncated(topic: &str, bound: &Bounds, committed: i64) -> R
     if committed <= *end {
         return Ok(());
     }
-    Err(Error::new(
-        Kind::DataLoss,
+    Err(Error::data_loss(
+        Lost::offsets(topic, *partition, *end, Some(committed)),
         format!(
             "{topic}/{partition} ends at {end}, before the lake's position {committed}: the broker lost offsets \
              [{end}, {committed}), and new records would take their numbers; restore its data, or give the topic a new \
@@ -193,7 +194,8 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         );
         if self.options.fail_on_data_loss {
             let error = format!("{error}; set consumer.failOnDataLoss: false to accept the loss and go on");
-            return Err(Error::new(Kind::DataLoss, error));
+            let lost = Lost::offsets(topic, partition, committed, Some(bound.earliest));
+            return Err(Error::data_loss(lost, error));
         }
         tracing::error!(target: "foodstream::consumer", "{error}; going on as failOnDataLoss is false");
         Ok(bound.earliest)

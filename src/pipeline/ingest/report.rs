@@ -17,6 +17,8 @@ pub(super) struct Sight<'a> {
     /// Time since the commit before; `None` at the first.
     pub since_last: Option<Duration>,
     pub ends: &'a [PartitionOffset],
+    /// Offsets that a bounded run has still to read.
+    pub behind: Option<u64>,
 }
 
 pub(super) fn commit(options: &Options, done: &Done, reports: &Reports, sight: &Sight<'_>, now: DateTime<Utc>) {
@@ -71,6 +73,7 @@ pub(super) fn commit(options: &Options, done: &Done, reports: &Reports, sight: &
         event_us: sight.sampled.event_us,
         source: format!("Kafka[{}]", options.topic.name),
         span: Span::Offsets { ranges: done.staged.ranges.clone(), ends: sight.ends.to_vec() },
+        behind: sight.behind,
         sink: format!("Parquet[{}]", options.lake_path.display()),
         written: Some((done.staged.files.len() as u64, done.staged.files.iter().map(|file| file.bytes).sum())),
     };

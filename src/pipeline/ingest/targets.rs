@@ -36,6 +36,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     /// # Errors
     /// `DataLoss` where the lake is past an end: there would be nothing to reach, and the loss would go unnoticed.
     pub fn targets(&mut self, bounds: Bounds) -> Result<Option<Targets>> {
+        self.ends = None;
         if !bounds.available_now {
             return Ok(None);
         }
@@ -53,7 +54,17 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         let nothing_to_read =
             |bound: &broker::Bounds| bound.earliest == bound.end && !self.head.positions.contains_key(&bound.partition);
         let wanted = ends.into_iter().filter(|bound| !nothing_to_read(bound));
-        Ok(Some(wanted.map(|bound| (bound.partition, bound.end)).collect()))
+        self.ends = Some(wanted.map(|bound| (bound.partition, bound.end)).collect());
+        Ok(self.ends.clone())
+    }
+
+    /// Offsets between the log and the ends of a bounded call.
+    pub(super) fn behind(&self) -> Option<u64> {
+        let behind = |(partition, end): (&i32, &i64)| {
+            let logged = self.head.positions.get(partition).copied().unwrap_or(0);
+            u64::try_from(end - logged).unwrap_or(0)
+        };
+        self.ends.as_ref().map(|ends| ends.iter().map(behind).sum())
     }
 
     /// Every assigned partition was read up to its target.

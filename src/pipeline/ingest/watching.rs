@@ -90,7 +90,8 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         let at = self.clock.instant();
         let since_last = self.watching.last_commit.replace(at).map(|last| at.saturating_duration_since(last));
         let Noticed { sampled, rejects } = std::mem::take(&mut self.watching.cut);
-        let sight = report::Sight { sampled: &sampled, since_last, ends: &self.reader.known_ends() };
+        let sight =
+            report::Sight { sampled: &sampled, since_last, ends: &self.reader.known_ends(), behind: self.behind() };
         report::commit(&self.options, done, &self.reports, &sight, now);
         let monitor = &self.options.monitor;
         monitor.answered(Service::Lake);

@@ -170,6 +170,7 @@ impl Transaction {
             event_us,
             source: options.source.clone(),
             span: Span::Rows { start: self.after, end: self.info.cursor },
+            behind: None,
             sink: format!("Kafka[{}]", options.topic),
             written: None,
         };
