@@ -82,7 +82,8 @@ impl History {
         for (index, name) in COLUMNS.iter().enumerate() {
             columns.insert((*name).to_owned(), points().map(|point| point.values[index].clone()).collect());
         }
-        let names: BTreeSet<&String> = points().filter_map(|point| point.phases_ms.as_object()).flat_map(Map::keys).collect();
+        let names: BTreeSet<&String> =
+            points().filter_map(|point| point.phases_ms.as_object()).flat_map(Map::keys).collect();
         let of_phase = |name: &String| points().map(|point| point.phases_ms[name].clone()).collect();
         let phases: Map<_, _> = names.into_iter().map(|name| (name.clone(), of_phase(name))).collect();
         columns.insert("phases_ms".to_owned(), Value::Object(phases));
