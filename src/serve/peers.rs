@@ -85,7 +85,7 @@ impl Peers {
         let registered: BTreeMap<String, Registration> = registry::registrations(&folder)
             .into_iter()
             .filter(|other| other.id != self.own_id && other.topic == self.topic)
-            .filter(|other| other.host == self.own_host || other.any_address)
+            .filter(|other| other.host == self.own_host || other.reachable)
             .take(MAX_PEERS)
             .map(|other| (other.id.clone(), other))
             .collect();
@@ -173,14 +173,16 @@ impl Peer {
         }
     }
 
-    /// Where it is reached; a loopback address of another machine leads nowhere.
+    /// Where it is reached from here.
     fn address(&self, own_host: &str) -> Option<String> {
         let url = self.registration.url.strip_prefix("http://")?.trim_end_matches('/');
         if self.registration.host == own_host {
             return Some(url.to_owned());
         }
-        let port = url.rsplit(':').next()?;
-        self.registration.any_address.then(|| format!("{}:{port}", self.registration.host))
+        match url.strip_prefix("127.0.0.1:") {
+            Some(port) => Some(format!("{}:{port}", self.registration.host)),
+            None => Some(url.to_owned()),
+        }
     }
 
     fn query(&self) -> String {
@@ -285,7 +287,7 @@ fn keep(kept: &mut VecDeque<Value>, news: Vec<Value>, most: usize) {
 
 /// One question, in words what went wrong.
 async fn ask(address: Option<&str>, query: &str, token: Option<&SecretString>) -> Result<Value, String> {
-    let address = address.ok_or_else(|| "its address leads to its own machine only".to_owned())?;
+    let address = address.ok_or_else(|| "its file names no address".to_owned())?;
     let words = |error: hyper::Error| error.to_string();
     let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(words)?;

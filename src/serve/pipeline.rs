@@ -81,6 +81,9 @@ fn lag(parts: &[Value], now: DateTime<Utc>) -> Value {
     let messages = consumers().filter_map(|part| part["consumer"]["messages_behind"].as_u64()).reduce(|a, b| a + b);
     let seconds = match (unpublished_sec, readable_sec) {
         (Some(left), Some(right)) => Some(left.max(right)),
+        // Nothing is said of the whole while a part that works does not know its own.
+        (_, None) if consumers().next().is_some() => None,
+        (None, _) if producer.is_some_and(is_alive) => None,
         (left, right) => left.or(right),
     };
     let count = |name: &str| unpublished.map(|unpublished| unpublished[name].clone());
@@ -167,4 +170,97 @@ fn running(lag: Option<f64>) -> String {
 fn last_seen(part: &Value, now: DateTime<Utc>) -> String {
     let seen = part["seen_at"].as_str().and_then(|seen| DateTime::parse_from_rfc3339(seen).ok());
     seen.map(|seen| format!(", last seen {} s ago", (now - seen.to_utc()).num_seconds().max(0))).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-11-29T20:00:00Z";
+
+    fn now() -> DateTime<Utc> {
+        NOW.parse().unwrap()
+    }
+
+    fn producer(state: &str, seconds: Value) -> Value {
+        json!({
+            "id": "producer-1", "role": "producer", "state": state, "pid": 1, "state_text": null, "latency": {},
+            "producer": {
+                "cursor": { "at": "2026-11-29T19:59:30.000000Z" },
+                "unpublished": { "rows": 3, "at_least": false, "held_rows": 1, "held_at_least": false, "seconds": seconds },
+            },
+        })
+    }
+
+    fn consumer(state: &str, behind: Value, seconds: Value) -> Value {
+        json!({
+            "id": "consumer-2", "role": "consumer", "state": state, "pid": 2, "state_text": "gone", "latency": {},
+            "seen_at": "2026-11-29T19:59:57.000Z",
+            "consumer": {
+                "readable_to": "2026-11-29T19:59:00.000000Z", "messages_behind": behind, "readable_sec": seconds,
+            },
+        })
+    }
+
+    fn seconds(parts: &[Value]) -> Value {
+        lag(parts, now())["seconds"].clone()
+    }
+
+    fn state(parts: &[Value]) -> Value {
+        health(parts, &lag(parts, now()), 60.0, now())["state"].clone()
+    }
+
+    #[test]
+    fn the_lag_is_that_of_the_slower_side() {
+        let parts = [producer("running", json!(2.5)), consumer("running", json!(4), json!(1.5))];
+        let whole = lag(&parts, now());
+        assert_eq!((&whole["seconds"], &whole["messages"], &whole["rows_held"]), (&json!(2.5), &json!(4), &json!(1)));
+        assert_eq!(state(&parts), "ok");
+        let parts = [producer("running", json!(0.0)), consumer("running", json!(4), json!(75.0))];
+        assert_eq!((seconds(&parts), state(&parts)), (json!(75.0), json!("degraded")));
+    }
+
+    #[test]
+    fn messages_of_several_consumers_count_together() {
+        let parts = [consumer("running", json!(4), json!(1.0)), consumer("running", json!(5), json!(2.0))];
+        let whole = lag(&parts, now());
+        assert_eq!((&whole["messages"], &whole["readable_sec"]), (&json!(9), &json!(2.0)));
+    }
+
+    #[test]
+    fn while_the_consumer_is_down_what_was_published_since_waits() {
+        let parts = [producer("running", json!(0.0)), consumer("down", json!(0), json!(0.0))];
+        assert_eq!((seconds(&parts), state(&parts)), (json!(60.0), json!("down")));
+        let text = health(&parts, &lag(&parts, now()), 60.0, now())["text"].clone();
+        assert_eq!(text, "the consumer (pid 2) is down, last seen 3 s ago: gone");
+        let mut all_readable = consumer("ended", json!(0), json!(0.0));
+        all_readable["consumer"]["readable_to"] = json!("2026-11-29T19:59:30.000000Z");
+        assert_eq!(seconds(&[producer("running", json!(0.0)), all_readable]), json!(0.0), "nothing came since");
+    }
+
+    #[test]
+    fn nothing_is_said_of_the_whole_while_one_side_does_not_know_its_own() {
+        assert_eq!(
+            seconds(&[producer("waiting", Value::Null), consumer("running", json!(0), json!(0.0))]),
+            Value::Null
+        );
+        assert_eq!(
+            seconds(&[producer("running", json!(0.0)), consumer("starting", Value::Null, Value::Null)]),
+            Value::Null
+        );
+    }
+
+    #[test]
+    fn health_is_that_of_the_worst_part() {
+        let well = || producer("running", json!(0.0));
+        let with = |consumer_state: &str| state(&[well(), consumer(consumer_state, json!(0), json!(0.0))]);
+        assert_eq!(with("running"), "ok");
+        assert_eq!(with("starting"), "degraded");
+        assert_eq!(with("waiting"), "degraded");
+        assert_eq!(with("failed"), "down");
+        assert_eq!(with("ended"), "ok", "the producer still works");
+        assert_eq!(state(&[producer("ended", json!(0.0)), consumer("ended", json!(0), json!(0.0))]), "ended");
+        let reasons = health(&[well()], &json!({}), 60.0, now())["reasons"].clone();
+        assert_eq!(reasons[0]["code"], "no_consumer");
+    }
 }

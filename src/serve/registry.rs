@@ -30,8 +30,8 @@ pub struct Registration {
     pub run_id: String,
     /// For this machine.
     pub url: String,
-    /// It listens on every address, so that other machines reach it by its host's name.
-    pub any_address: bool,
+    /// Other machines reach it too: by this address, or by its host's name where it listens on all.
+    pub reachable: bool,
     pub topic: String,
     pub started_at: String,
 }
@@ -52,7 +52,7 @@ impl Registration {
             host: facts.host.clone(),
             run_id: facts.run_id.clone(),
             url: facts.url.clone(),
-            any_address: ip.is_unspecified(),
+            reachable: !ip.is_loopback(),
             topic: facts.topic.clone().unwrap_or_default(),
             started_at: super::part::moment(SystemClock.now()),
         }
@@ -89,7 +89,7 @@ impl Registry {
         }
     }
 
-    /// Takes our file away, with a note for others where we failed.
+    /// Takes our file away, with a note for others where we failed. The last one takes all notes and the folder.
     pub fn leave(self, failure: Option<&str>) {
         let others = registrations(&self.folder).iter().any(|other| other.id != self.own.id);
         if let Some(text) = failure.filter(|_| others) {
@@ -97,7 +97,10 @@ impl Registry {
         }
         // A folder that is gone or not empty stays as it is.
         let _ = fs::remove_file(self.folder.join(format!("{}{REGISTERED}", self.own.id)));
-        let _ = fs::remove_dir(&self.folder);
+        if !others {
+            names(&self.folder, ENDED).for_each(|note| drop(fs::remove_file(note)));
+            let _ = fs::remove_dir(&self.folder);
+        }
     }
 }
 
@@ -149,7 +152,10 @@ fn note(folder: &Path, id: &str, state: &str, text: Option<&str>) {
 
 /// Whole or not at all: others read meanwhile.
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    use std::os::unix::fs::PermissionsExt;
+    // The two sides may run as different users.
+    let readable = fs::Permissions::from_mode(0o644);
+    let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.persist(folder.join(name)).map(drop).map_err(|error| error.error)
 }

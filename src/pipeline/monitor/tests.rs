@@ -181,6 +181,9 @@ fn a_consumer_far_behind_is_as_old_as_its_newest_row() {
     let found = sight.latencies[SOURCE_TO_READABLE].quantiles(SystemClock.instant()).unwrap();
     assert_eq!(found.rows, 1_000);
     assert!((found.p50 - 7_200.0).abs() < 7_200.0 * 0.09, "{found:?}");
+    commit(&monitor, &head(2, 10_000), 9_000, 400 * 86_400);
+    let found = monitor.sight().latencies[SOURCE_TO_READABLE].quantiles(SystemClock.instant()).unwrap();
+    assert!((found.p50 / (400.0 * 86_400.0) - 1.0).abs() < 0.09, "rows of last year: {found:?}");
 }
 
 #[test]
