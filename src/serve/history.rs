@@ -118,3 +118,30 @@ impl Point {
         Value::Object(sample)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::monitor::Monitor;
+
+    #[test]
+    fn phases_are_means_of_each_second_and_arrive_whole_at_another_process() {
+        let mut history = History::default();
+        let mut sight = Monitor::default().sight();
+        let mut second = |at, batches: u64, commit_ms: u64| {
+            sight.batches = batches;
+            sight.phases.insert("commit", Duration::from_millis(commit_ms));
+            history.note(at, &sight, None);
+        };
+        second(10, 2, 60);
+        second(11, 2, 60);
+        second(12, 3, 75);
+        let told = history.after(0);
+        assert_eq!(told["phases_ms"], json!({ "commit": [30.0, null, 15.0] }));
+        assert_eq!(history.last().unwrap().to_json()["phases_ms"], json!({ "commit": 15.0 }));
+        let mut elsewhere = History::default();
+        elsewhere.take_in(&told);
+        assert_eq!(elsewhere.after(0), told);
+        assert_eq!(elsewhere.after(11)["phases_ms"], json!({ "commit": [15.0] }));
+    }
+}
