@@ -247,7 +247,7 @@ def test_a_service_that_is_away_takes_only_its_own_section_with_it(running: Any)
         ("postgres", "port", nowhere),
         ("kafka", "brokers", f"localhost:{nowhere}"),
     ):
-        overrides = {"retry": {"start_timeout_sec": 0.5}, section: {key: value}}
+        overrides = {"retry": {"start_timeout_sec": 5}, section: {key: value}}
         report = foodstream.doctor(running.config, overrides=overrides)
         assert report.exit_code == AWAY and not report and report.to_dict()["away"] == [section]
         untold = {found["section"] for found in report.checks if found["verdict"] == "could_not_tell"}
