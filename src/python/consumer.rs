@@ -276,6 +276,10 @@ impl Consumer {
         let next = errors::or_stopped(py, done, None)?.filter(|_| !self.iteration.is_stopped());
         if next.is_none() {
             self.iteration.end();
+            // A variable may hold the last batch, and with it this, for long: no other consumer should wait for that.
+            if available_now {
+                self.handle.release(py)?;
+            }
         }
         Ok(next.map(|(handed, lake, quarantine)| Batch { handed, lake, quarantine, handle: self.handle.clone() }))
     }

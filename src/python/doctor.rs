@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::{convert, wait};
+use super::{convert, given, wait};
 use crate::cli::runtime;
 use crate::tools::doctor::{DoctorOptions, Report, Section, Verdict, doctor as examine};
 
@@ -56,10 +56,11 @@ impl DoctorReport {
 pub fn doctor(
     py: Python<'_>,
     config: &Bound<'_, PyAny>,
-    section: Option<&str>,
+    #[pyo3(from_py_with = given::text_or_none)] section: Option<String>,
     overrides: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<DoctorReport> {
-    let section: Option<Section> = section.map(str::parse).transpose().map_err(PyValueError::new_err::<String>)?;
+    let section: Option<Section> =
+        section.as_deref().map(str::parse).transpose().map_err(PyValueError::new_err::<String>)?;
     let settings = convert::settings(config, overrides)?;
     let options = DoctorOptions { sections: section.into_iter().collect() };
     let found = wait::for_look(py, move || runtime::shared()?.block_on(examine(&settings, &options)))?;

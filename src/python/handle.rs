@@ -126,6 +126,16 @@ impl<S: Send + 'static> Handle<S> {
         wait::for_work(py, &Stop::new(), clear)?.map_err(|error| errors::raise(py, &error))
     }
 
+    /// Lets go of the session; the next call opens a new one, which goes on where the log stands.
+    pub fn release(&self, py: Python<'_>) -> PyResult<()> {
+        let slot = self.slot.clone();
+        let clear = move || {
+            slot.clear();
+            Ok(())
+        };
+        wait::for_work(py, &Stop::new(), clear)?.map_err(|error| errors::raise(py, &error))
+    }
+
     pub fn state(&self) -> &'static str {
         self.slot.state()
     }

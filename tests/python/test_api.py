@@ -399,3 +399,15 @@ def test_an_object_that_is_let_go_while_its_threads_log_holds_nobody_up(
         foodstream.Consumer(pipeline.config).run(once=True)
     assert any(record.name == "foodstream.consumer" for record in caplog.records)
     assert foodstream.verify_pipeline(pipeline.config)
+
+
+def test_a_bounded_loop_that_came_to_its_end_has_left_the_group_while_its_batches_are_kept(pipeline: Any) -> None:
+    foodstream.Producer(pipeline.config).run(once=True)
+    consumer = foodstream.Consumer(pipeline.config, available_now=True)
+    kept = list(consumer)
+    assert sum(map(len, kept)) == 10
+    foodstream.insert_test_orders(pipeline.config, count=30)
+    foodstream.Producer(pipeline.config).run(once=True)
+    # All partitions have rows, and a member that is still there would keep some of them.
+    assert foodstream.Consumer(pipeline.config, available_now=True, once_wait=20).run().accepted == 30
+    assert consumer.run().accepted == 0

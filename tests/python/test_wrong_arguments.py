@@ -116,6 +116,11 @@ WRONG: dict[str, Cases] = {
     "StreamingJob.for_each_batch": FOR_EACH,
     "StreamingJob.totals": TOTALS,
     "verify_pipeline": OPENING,
+    "doctor": [
+        *OPENING,
+        ({"section": 5}, "'section': expected a text"),
+        ({"section": "spark"}, "use postgres, kafka, lake or program"),
+    ],
     "insert_test_orders": [
         *OPENING,
         ({"count": "5"}, f"'count': expected {WHOLE}, not str"),

@@ -155,7 +155,9 @@ class Crew:
             member.kill()
             self.ledger.finds("alive", f"{member.log.name}: no end {STOP_TIMEOUT_SEC:.0f} s after SIGTERM")
             return
-        if code not in (0, *member.excused, *self.forgiven):
+        # One that had not said a word had not come to where it hears a signal, nor to any work.
+        unborn = code == -signal.SIGTERM and not process.tail(member.log, LOG_LINES)
+        if not unborn and code not in (0, *member.excused, *self.forgiven):
             self.ledger.finds("loud", f"{member.log.name}: {code} after SIGTERM: {process.tail(member.log, LOG_LINES)}")
 
     def tend(self) -> None:
