@@ -271,7 +271,7 @@ pub fn hidden_transactions(
         ),
         (true, Some(pid)) => (
             format!("session {pid} hides its transactions (track_activities is off there)"),
-            format!("SELECT pg_terminate_backend({pid});"),
+            format!("ALTER ROLE <the user of session {pid}> SET track_activities = on;    -- from its next session on"),
         ),
         (true, None) => return None,
     };

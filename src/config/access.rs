@@ -55,7 +55,8 @@ impl Settings {
     /// What a command that takes the file `default` by itself is to be told to find these settings again.
     pub fn flags(&self, default: &str) -> String {
         let file = self.file.as_deref().filter(|file| *file != Path::new(default));
-        let mut flags = file.map(|file| format!(" --config {}", file.display())).unwrap_or_default();
+        let mut flags =
+            file.map(|file| format!(" --config {}", shell_quoted(&file.to_string_lossy()))).unwrap_or_default();
         let says_itself = matches!(self.provenance.origin(&["preset"]), Origin::File { .. } | Origin::Environment(_));
         if self.preset != Preset::default() && !says_itself && default != defaults::PURCHASES_CONFIG_FILE {
             flags.push_str(" --preset ");
@@ -159,5 +160,15 @@ impl Postgres {
     pub fn ssl_mode(&self) -> SslMode {
         let default = if plaintext_allowed(&self.host) { SslMode::Disable } else { SslMode::VerifyFull };
         self.tls.mode.unwrap_or(default)
+    }
+}
+
+/// A word as a POSIX shell takes it, in quotes where it needs them.
+pub fn shell_quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte) || !byte.is_ascii();
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }

@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
+pub use access::shell_quoted;
 pub use layers::Overrides;
 pub use node::Origin;
 pub use parse::plaintext_allowed;

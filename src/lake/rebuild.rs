@@ -14,15 +14,13 @@ use uuid::Uuid;
 
 use super::commit_log::Log;
 use super::durable::{Dir, Moved};
-use super::identity;
 use super::layout::{self, COMMITS, METADATA, PLANS, SNAPSHOTS};
 use super::old_log::OldLog;
 use super::parquet::{self, Footer};
 use super::read::DEFAULT_BATCH_ROWS;
 use super::record::{FileEntry, Record, Running, VERSION};
-use super::staging;
 use super::state::State;
-use super::{LakeOptions, publish};
+use super::{LakeOptions, identity, publish, staging};
 use crate::error::{Error, Kind, Lost, Result};
 use crate::model::{Counts, DatedBatch, OffsetRange, Totals};
 

@@ -9,6 +9,8 @@ use crate::pipeline::monitor::Sight;
 
 /// Fifteen minutes.
 const KEPT: usize = 900;
+/// A clock that goes back by more was set.
+const STEP_SEC: i64 = 3;
 /// What `rates` is a mean of.
 pub const RATE_WINDOW_SEC: usize = 10;
 /// Names of the columns after the time, in their order.
@@ -34,8 +36,16 @@ pub struct History {
 }
 
 impl History {
+    /// Forgets all points where the clock was set back: none would come before theirs is reached again.
+    pub fn follow(&mut self, at: i64) {
+        if self.points.back().is_some_and(|last| last.at > at + STEP_SEC) {
+            self.points.clear();
+        }
+    }
+
     /// Notes the second that ends now.
     pub fn note(&mut self, at: i64, sight: &Sight, lag: Option<f64>) {
+        self.follow(at);
         if self.points.back().is_some_and(|last| last.at >= at) {
             return;
         }
@@ -143,5 +153,17 @@ mod tests {
         elsewhere.take_in(&told);
         assert_eq!(elsewhere.after(0), told);
         assert_eq!(elsewhere.after(11)["phases_ms"], json!({ "commit": [15.0] }));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_begins_anew_and_one_that_trembles_does_not() {
+        let mut history = History::default();
+        let sight = Monitor::default().sight();
+        for at in [1_000, 1_001, 999] {
+            history.note(at, &sight, None);
+        }
+        assert_eq!(history.after(0)["t"], json!([1_000, 1_001]));
+        history.note(400, &sight, None);
+        assert_eq!(history.after(0)["t"], json!([400]));
     }
 }

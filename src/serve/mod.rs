@@ -28,6 +28,7 @@ mod tests;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +39,9 @@ use crate::pipeline::monitor::{Monitor, Phase};
 use listen::Listening;
 use registry::Registry;
 use shared::Shared;
+
+/// Longest wait for the server's thread and its files at the end of a run.
+const END_TIME: Duration = Duration::from_secs(2);
 
 /// What a process is to its pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +91,16 @@ impl Server {
                 return None;
             }
         };
+        // The configuration judges the name; what it stands for shows only here.
+        if status.token.is_none() && !listening.is_loopback() {
+            let (host, ip) = (&status.host, listening.address.ip());
+            tracing::warn!(
+                target: "foodstream::serve",
+                "no status page: `status.host` {host} is {ip} here, which others reach: set `status.token`, or host \
+                 127.0.0.1; the pipeline runs without it"
+            );
+            return None;
+        }
         let url = listening.url();
         let (shared, registry) = Shared::new(setup, &listening);
         let shared = Arc::new(shared);
@@ -118,12 +132,22 @@ impl Server {
     fn close(&mut self, failure: Option<String>) {
         let Some(thread) = self.thread.take() else { return };
         self.shared.monitor.enter(failure.clone().map_or(Phase::Ended, Phase::Failed));
-        if let Some(registry) = self.registry.take() {
-            registry.leave(failure.as_deref());
+        let (registry, ending) = (self.registry.take(), self.ending.clone());
+        let (ended, waiting) = std::sync::mpsc::channel::<()>();
+        let closing = std::thread::Builder::new().name("foodstream-serve-end".to_owned()).spawn(move || {
+            if let Some(registry) = registry {
+                registry.leave(failure.as_deref());
+            }
+            ending.cancel();
+            // A panic over there has been reported by the panic hook.
+            let _ = thread.join();
+            drop(ended);
+        });
+        // A folder that does not answer must not keep the process.
+        if closing.is_ok() {
+            let _ = waiting.recv_timeout(END_TIME);
         }
         self.ending.cancel();
-        // A panic over there has been reported by the panic hook.
-        let _ = thread.join();
     }
 }
 

@@ -17,8 +17,7 @@ use tokio::net::TcpStream;
 
 use super::history::History;
 use super::part::{self, News};
-use super::registry::{self, Registration};
-use super::shared::Facts;
+use super::registry::{self, Found, Registration};
 use crate::clock::{Clock, SystemClock};
 
 /// Longest wait for one answer: they are all asked at once, and viewers wait for them.
@@ -29,14 +28,15 @@ const MAX_ANSWER_BYTES: usize = 8 << 20;
 const MAX_PEERS: usize = 32;
 const KEPT_BATCHES: usize = 100;
 const KEPT_LINES: usize = 200;
-/// How long ended parts stay in sight, and those that are gone without an end.
+/// How long parts that ended cleanly stay in sight; others do until one of their role starts anew.
 const ENDED_KEPT: Duration = Duration::from_secs(600);
-const DOWN_KEPT: Duration = Duration::from_secs(3600);
 
 /// A process that is, or was, beside us.
 #[derive(Debug)]
 struct Peer {
     registration: Registration,
+    /// Its file is of our own user.
+    is_own: bool,
     /// Its last answer, without what follows; `None` before the first.
     part: Option<Value>,
     batches: VecDeque<Value>,
@@ -53,49 +53,33 @@ struct Gone {
     /// `ended`, `failed` or `down`.
     state: &'static str,
     since: Instant,
-    at: DateTime<Utc>,
+    at: String,
     text: Option<String>,
 }
 
 /// All of them.
 pub struct Peers {
     folder: Option<PathBuf>,
-    own_id: String,
-    own_host: String,
-    topic: String,
+    own: Registration,
     token: Option<SecretString>,
     known: BTreeMap<String, Peer>,
+    /// The look at the folder that is under way: never a second beside one that hangs.
+    looking: Option<tokio::task::JoinHandle<Found>>,
 }
 
 impl Peers {
-    pub fn new(folder: Option<PathBuf>, facts: &Facts, token: Option<SecretString>) -> Peers {
-        Peers {
-            folder,
-            own_id: facts.id.clone(),
-            own_host: facts.host.clone(),
-            topic: facts.topic.clone().unwrap_or_default(),
-            token,
-            known: BTreeMap::new(),
-        }
+    pub fn new(folder: Option<PathBuf>, own: Registration, token: Option<SecretString>) -> Peers {
+        Peers { folder, own, token, known: BTreeMap::new(), looking: None }
     }
 
     /// Looks who is there, asks all at once, and returns what viewers have not seen of them.
     pub async fn ask(&mut self) -> Vec<News> {
-        let Some(folder) = self.folder.clone() else { return Vec::new() };
-        let registered: BTreeMap<String, Registration> = registry::registrations(&folder)
-            .into_iter()
-            .filter(|other| other.id != self.own_id && other.topic == self.topic)
-            .filter(|other| other.host == self.own_host || other.reachable)
-            .take(MAX_PEERS)
-            .map(|other| (other.id.clone(), other))
-            .collect();
-        for (id, registration) in &registered {
-            self.known.entry(id.clone()).or_insert_with(|| Peer::new(registration.clone()));
+        if let Some(found) = self.look().await {
+            self.take_in(found);
         }
-        self.judge_the_missing(&folder, &registered);
         let asked = self.known.iter().filter(|(_, peer)| peer.gone.is_none()).map(|(id, peer)| {
-            let token = self.token.as_ref().filter(|_| registry::is_own(&folder, id));
-            let address = peer.address(&self.own_host);
+            let token = self.token.as_ref().filter(|_| peer.is_own);
+            let address = peer.address(&self.own.host);
             let query = peer.query();
             async move {
                 let answer = tokio::time::timeout(PATIENCE, ask(address.as_deref(), &query, token));
@@ -116,16 +100,40 @@ impl Peers {
         news
     }
 
-    fn judge_the_missing(&mut self, folder: &std::path::Path, registered: &BTreeMap<String, Registration>) {
+    /// What the folder holds; `None` where it does not answer in time, or there is none.
+    async fn look(&mut self) -> Option<Found> {
+        let folder = self.folder.clone()?;
+        let looking = self.looking.get_or_insert_with(|| tokio::task::spawn_blocking(move || registry::look(&folder)));
+        let found = tokio::time::timeout(PATIENCE, looking).await.ok()?;
+        self.looking = None;
+        found.ok()
+    }
+
+    fn take_in(&mut self, found: Found) {
+        let is_ours = |other: &Registration| other.id != self.own.id && other.topic == self.own.topic;
+        let reached = |other: &Registration| other.host == self.own.host || other.reachable;
+        let registered = found.registrations.into_iter().filter(|other| is_ours(other) && reached(other));
+        let registered: BTreeMap<_, _> = registered.take(MAX_PEERS).map(|other| (other.id.clone(), other)).collect();
+        let notes = found.notes.into_iter().filter(|note| is_ours(&note.of)).take(MAX_PEERS);
+        let notes: BTreeMap<_, _> = notes.map(|note| (note.of.id.clone(), note)).collect();
+        for (id, registration) in registered.iter().chain(notes.iter().map(|(id, note)| (id, &note.of))) {
+            let peer = self.known.entry(id.clone()).or_insert_with(|| Peer::new(registration.clone()));
+            peer.is_own = found.own.contains(id);
+        }
+        // Who failed is forgotten with the note that tells of it.
+        let is_told = |id: &String| registered.contains_key(id) || notes.contains_key(id);
+        let is_past = |peer: &Peer| peer.gone.as_ref().is_some_and(|gone| gone.state != "ended");
+        self.known.retain(|id, peer| is_told(id) || !is_past(peer));
+        let without_end = || Some("it is gone without an end".to_owned());
         for (id, peer) in self.known.iter_mut().filter(|(_, peer)| peer.gone.is_none()) {
             if !registered.contains_key(id) {
-                match registry::end_note(folder, id) {
-                    Some(note) if note.state == "failed" => peer.leave("failed", note.text),
-                    Some(_) => peer.leave("down", Some("it is gone without an end".to_owned())),
-                    None => peer.leave("ended", None),
+                match notes.get(id) {
+                    Some(note) if note.state == "failed" => peer.leave("failed", note.text.clone(), Some(&note.at)),
+                    Some(note) => peer.leave("down", without_end(), Some(&note.at)),
+                    None => peer.leave("ended", None, None),
                 }
-            } else if peer.registration.is_dead(&self.own_host) {
-                peer.leave("down", Some("it is gone without an end".to_owned()));
+            } else if peer.registration.is_dead(&self.own.host) {
+                peer.leave("down", without_end(), None);
             }
         }
     }
@@ -136,14 +144,14 @@ impl Peers {
         let newest = self.newest_alive();
         self.known.retain(|_, peer| {
             let Some(gone) = &peer.gone else { return true };
-            let kept = if gone.state == "down" { DOWN_KEPT } else { ENDED_KEPT };
-            now.saturating_duration_since(gone.since) < kept && !peer.is_replaced(&newest)
+            let is_past = gone.state == "ended" && now.saturating_duration_since(gone.since) >= ENDED_KEPT;
+            !is_past && !peer.is_replaced(&newest)
         });
     }
 
     /// By role, when the newest process that answers was started.
     fn newest_alive(&self) -> BTreeMap<String, String> {
-        let mut newest = BTreeMap::<String, String>::new();
+        let mut newest = BTreeMap::from([(self.own.role.clone(), self.own.started_at.clone())]);
         for peer in self.known.values().filter(|peer| peer.gone.is_none() && peer.silent.is_none()) {
             let started = newest.entry(peer.registration.role.clone()).or_default();
             *started = std::mem::take(started).max(peer.registration.started_at.clone());
@@ -163,6 +171,7 @@ impl Peer {
     fn new(registration: Registration) -> Peer {
         Peer {
             registration,
+            is_own: false,
             part: None,
             batches: VecDeque::new(),
             lines: VecDeque::new(),
@@ -211,7 +220,11 @@ impl Peer {
             _ => Vec::new(),
         };
         let (batches, lines) = (list(take("batches")), list(take("log")));
-        if let Some(columns) = take("history") {
+        let columns = take("history");
+        if let Some(at) = part["sample"]["t"].as_i64() {
+            self.history.follow(at);
+        }
+        if let Some(columns) = columns {
             self.history.take_in(&columns);
         }
         let news = batches.iter().map(|batch| News::batch(&id, batch.clone()));
@@ -234,8 +247,9 @@ impl Peer {
         self.silent = Some((since, words));
     }
 
-    fn leave(&mut self, state: &'static str, text: Option<String>) {
-        self.gone = Some(Gone { state, since: SystemClock.instant(), at: SystemClock.now(), text });
+    fn leave(&mut self, state: &'static str, text: Option<String>, at: Option<&String>) {
+        let at = at.cloned().unwrap_or_else(|| part::moment(SystemClock.now()));
+        self.gone = Some(Gone { state, since: SystemClock.instant(), at, text });
     }
 
     /// It has not answered for a while.
@@ -264,7 +278,7 @@ impl Peer {
         if let Some(gone) = &self.gone {
             part["state"] = json!(gone.state);
             part["state_text"] = json!(gone.text);
-            part["ended_at"] = json!(part::moment(gone.at));
+            part["ended_at"] = json!(gone.at);
         } else if let Some((_, words)) = self.silent.as_ref().filter(|_| self.is_silent()) {
             part["state"] = json!("down");
             part["state_text"] = json!(format!("it does not answer: {words}"));

@@ -62,6 +62,11 @@ fn is_alive(part: &Value) -> bool {
     !matches!(part["state"].as_str(), Some("ended" | "failed" | "down"))
 }
 
+fn has_partitions(consumer: &Value) -> bool {
+    let partitions = consumer["consumer"]["partitions"].as_array();
+    partitions.is_some_and(|partitions| partitions.iter().any(|partition| partition["assigned"] == true))
+}
+
 /// The newest part of a role that still works, else the newest of all: what is known last.
 fn of_role<'p>(parts: &'p [Value], role: &str) -> Option<&'p Value> {
     let of_role = || parts.iter().filter(|part| part["role"] == role);
@@ -74,11 +79,14 @@ fn lag(parts: &[Value], now: DateTime<Utc>) -> Value {
     let unpublished = producer.filter(|part| is_alive(part)).map(|part| &part["producer"]["unpublished"]);
     let unpublished_sec = unpublished.and_then(|unpublished| unpublished["seconds"].as_f64());
     let consumers = || parts.iter().filter(|part| part["role"] == "consumer" && is_alive(part));
+    let all_know = |name: &str| !consumers().any(|part| has_partitions(part) && part["consumer"][name].is_null());
     let readable_sec = match consumers().next() {
         Some(_) => consumers().filter_map(|part| part["consumer"]["readable_sec"].as_f64()).reduce(f64::max),
         None => unread_since(producer, consumer, now),
     };
+    let readable_sec = readable_sec.filter(|_| all_know("readable_sec"));
     let messages = consumers().filter_map(|part| part["consumer"]["messages_behind"].as_u64()).reduce(|a, b| a + b);
+    let messages = messages.filter(|_| all_know("messages_behind"));
     let seconds = match (unpublished_sec, readable_sec) {
         (Some(left), Some(right)) => Some(left.max(right)),
         // Nothing is said of the whole while a part that works does not know its own.
@@ -105,12 +113,16 @@ fn lag(parts: &[Value], now: DateTime<Utc>) -> Value {
     })
 }
 
-/// While no consumer works: rows published after the newest readable one wait, for as long as that is past.
+/// While no consumer works: rows published after the newest readable one wait, for as long as that is past, or since
+/// it was last seen with nothing left to read.
 fn unread_since(producer: Option<&Value>, consumer: Option<&Value>, now: DateTime<Utc>) -> Option<f64> {
     let time = |value: &Value| DateTime::parse_from_rfc3339(value.as_str()?).ok().map(|time| time.to_utc());
     let published = time(&producer?["producer"]["cursor"]["at"])?;
-    let readable = time(&consumer?["consumer"]["readable_to"])?;
-    let waits = (now - readable).num_milliseconds() as f64 / 1e3;
+    let consumer = consumer?;
+    let readable = time(&consumer["consumer"]["readable_to"])?;
+    let caught_up = time(&consumer["seen_at"]).filter(|_| consumer["consumer"]["messages_behind"] == 0);
+    let since = caught_up.map_or(readable, |seen| seen.max(readable));
+    let waits = (now - since).num_milliseconds() as f64 / 1e3;
     Some(if published > readable { waits.max(0.0) } else { 0.0 })
 }
 
@@ -229,7 +241,9 @@ mod tests {
 
     #[test]
     fn while_the_consumer_is_down_what_was_published_since_waits() {
-        let parts = [producer("running", json!(0.0)), consumer("down", json!(0), json!(0.0))];
+        let idle = [producer("running", json!(0.0)), consumer("down", json!(0), json!(0.0))];
+        assert_eq!(seconds(&idle), json!(3.0), "nothing was left when it was last seen");
+        let parts = [producer("running", json!(0.0)), consumer("down", json!(4), json!(0.5))];
         assert_eq!((seconds(&parts), state(&parts)), (json!(60.0), json!("down")));
         let text = health(&parts, &lag(&parts, now()), 60.0, now())["text"].clone();
         assert_eq!(text, "the consumer (pid 2) is down, last seen 3 s ago: gone");
@@ -248,6 +262,14 @@ mod tests {
             seconds(&[producer("running", json!(0.0)), consumer("starting", Value::Null, Value::Null)]),
             Value::Null
         );
+        let mut blind = consumer("running", Value::Null, Value::Null);
+        let beside = |blind: &Value| {
+            lag(&[producer("running", json!(0.0)), consumer("running", json!(4), json!(1.0)), blind.clone()], now())
+        };
+        assert_eq!(beside(&blind)["seconds"], json!(1.0), "it has no partition");
+        blind["consumer"]["partitions"] = json!([{ "partition": 1, "assigned": true }]);
+        let whole = beside(&blind);
+        assert_eq!((&whole["seconds"], &whole["messages"]), (&Value::Null, &Value::Null));
     }
 
     #[test]

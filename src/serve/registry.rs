@@ -3,6 +3,7 @@
 //! A clean end removes the file. One that stays while its process is gone tells of a kill; the next start puts a note
 //! in its place, so that whoever watched it can tell a kill from an end. Files hold addresses and no secret.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -39,8 +40,21 @@ pub struct Registration {
 /// How a process ended, where it was not cleanly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndNote {
+    #[serde(flatten)]
+    pub of: Registration,
     pub state: String,
     pub text: Option<String>,
+    /// When it was written: for one that was killed, when that was found.
+    pub at: String,
+}
+
+/// What the folder holds.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub registrations: Vec<Registration>,
+    /// Of the registered ones those whose file is of our own user: nobody else gets to see our token.
+    pub own: BTreeSet<String>,
+    pub notes: Vec<EndNote>,
 }
 
 impl Registration {
@@ -72,7 +86,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Puts our file there. `None`, with a debug line, where the folder cannot be written: the page then shows this
+    /// Puts our file there. `None`, with a warning, where the folder cannot be written: the page then shows this
     /// process alone.
     pub fn join(folder: PathBuf, own: Registration) -> Option<Registry> {
         let joined = fs::create_dir_all(&folder).and_then(|()| {
@@ -92,8 +106,12 @@ impl Registry {
     /// Takes our file away, with a note for others where we failed. The last one takes all notes and the folder.
     pub fn leave(self, failure: Option<&str>) {
         let others = registrations(&self.folder).iter().any(|other| other.id != self.own.id);
+        // What befell those in whose place we came is past.
+        for past in notes(&self.folder).iter().filter(|note| note.of.role == self.own.role) {
+            let _ = fs::remove_file(self.folder.join(format!("{}{ENDED}", past.of.id)));
+        }
         if let Some(text) = failure.filter(|_| others) {
-            note(&self.folder, &self.own.id, "failed", Some(text));
+            note(&self.folder, &self.own, "failed", Some(text));
         }
         // A folder that is gone or not empty stays as it is.
         let _ = fs::remove_file(self.folder.join(format!("{}{REGISTERED}", self.own.id)));
@@ -106,16 +124,33 @@ impl Registry {
 
 /// All registered processes; files that are none are passed over.
 pub fn registrations(folder: &Path) -> Vec<Registration> {
-    names(folder, REGISTERED).filter_map(|path| serde_json::from_slice(&read(&path)?).ok()).collect()
+    let parse = |path: &PathBuf| serde_json::from_slice::<Registration>(&read(path)?).ok();
+    let told = names(folder, REGISTERED).filter_map(|path| Some((parse(&path)?, path)));
+    told.filter(|(other, path)| is_named(path, &other.id, REGISTERED)).map(|(other, _)| other).collect()
 }
 
-/// The note on a process whose file is gone.
-pub fn end_note(folder: &Path, id: &str) -> Option<EndNote> {
-    serde_json::from_slice(&read(&folder.join(format!("{id}{ENDED}")))?).ok()
+/// The notes on processes whose files are gone.
+fn notes(folder: &Path) -> Vec<EndNote> {
+    let parse = |path: &PathBuf| serde_json::from_slice::<EndNote>(&read(path)?).ok();
+    let told = names(folder, ENDED).filter_map(|path| Some((parse(&path)?, path)));
+    told.filter(|(note, path)| is_named(path, &note.of.id, ENDED)).map(|(note, _)| note).collect()
 }
 
-/// The file is of our own user: nobody else gets to see our token.
-pub fn is_own(folder: &Path, id: &str) -> bool {
+/// Reads the folder once. Blocks, for as long as its file system likes.
+pub fn look(folder: &Path) -> Found {
+    let registrations = registrations(folder);
+    let own = registrations.iter().map(|other| other.id.clone()).filter(|id| is_own(folder, id)).collect();
+    // A note is written before its file goes: in this order no failure looks like a clean end.
+    Found { registrations, own, notes: notes(folder) }
+}
+
+/// A file speaks for the process it is named after and for no other, and for none by a path.
+fn is_named(path: &Path, id: &str, ending: &str) -> bool {
+    let plain = !id.is_empty() && id.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    plain && path.file_name().is_some_and(|name| name.to_str() == Some(&format!("{id}{ending}")))
+}
+
+fn is_own(folder: &Path, id: &str) -> bool {
     use std::os::unix::fs::MetadataExt;
     let metadata = fs::symlink_metadata(folder.join(format!("{id}{REGISTERED}")));
     metadata.is_ok_and(|file| file.is_file() && file.uid() == rustix::process::geteuid().as_raw())
@@ -127,7 +162,7 @@ pub fn host_name() -> String {
 
 fn note_the_dead(folder: &Path, own_host: &str) {
     for dead in registrations(folder).into_iter().filter(|other| other.is_dead(own_host)) {
-        note(folder, &dead.id, "down", None);
+        note(folder, &dead, "down", None);
         let _ = fs::remove_file(folder.join(format!("{}{REGISTERED}", dead.id)));
     }
     for path in names(folder, ENDED) {
@@ -142,12 +177,13 @@ fn age_of(modified: SystemTime) -> Option<Duration> {
     SystemTime::from(SystemClock.now()).duration_since(modified).ok()
 }
 
-fn note(folder: &Path, id: &str, state: &str, text: Option<&str>) {
-    let note = EndNote { state: state.to_owned(), text: text.map(str::to_owned) };
+fn note(folder: &Path, of: &Registration, state: &str, text: Option<&str>) {
+    let at = super::part::moment(SystemClock.now());
+    let note = EndNote { of: of.clone(), state: state.to_owned(), text: text.map(str::to_owned), at };
     // Without the note it looks like a clean end to whoever watched.
     let _ = serde_json::to_vec(&note)
         .map_err(io::Error::from)
-        .and_then(|bytes| write(folder, &format!("{id}{ENDED}"), &bytes));
+        .and_then(|bytes| write(folder, &format!("{}{ENDED}", of.id), &bytes));
 }
 
 /// Whole or not at all: others read meanwhile.
@@ -163,6 +199,8 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 fn read(path: &Path) -> Option<Vec<u8>> {
     use std::io::Read;
     let mut bytes = Vec::new();
+    // A pipe would keep whoever opens it.
+    fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
     fs::File::open(path).ok()?.take(MAX_FILE_BYTES).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
@@ -185,4 +223,18 @@ fn is_alive(pid: u32) -> bool {
     }
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_speaks_for_the_process_it_is_named_after() {
+        let named = |file: &str, id: &str| is_named(&Path::new("folder").join(file), id, REGISTERED);
+        assert!(named("consumer-7-0a1b.json", "consumer-7-0a1b"));
+        for (file, id) in [("consumer-8.json", "consumer-7"), ("x.json", "../x"), ("a_b.json", "a_b"), (".json", "")] {
+            assert!(!named(file, id), "{file}: {id}");
+        }
+    }
 }

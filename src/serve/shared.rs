@@ -102,7 +102,7 @@ impl Shared {
         let facts = Facts::new(&settings, role, run_id, listening);
         let folder = settings.status_folder();
         let own = Registration::new(&facts, listening.address.ip());
-        let registry = folder.clone().and_then(|folder| Registry::join(folder, own));
+        let registry = folder.clone().and_then(|folder| Registry::join(folder, own.clone()));
         let token = settings.status.token.clone();
         let shared = Shared {
             access: Access::new(token.as_ref(), listening.is_loopback()),
@@ -113,7 +113,7 @@ impl Shared {
             sizes: Mutex::default(),
             days: Mutex::default(),
             refreshing: tokio::sync::Mutex::new(Refresh {
-                peers: Peers::new(folder, &facts, token),
+                peers: Peers::new(folder, own, token),
                 at: None,
                 told: (0, 0),
             }),

@@ -236,7 +236,7 @@ fn processes_of_one_configuration_see_each_other() {
 }
 
 /// The file of a process that is gone, as a kill leaves it.
-fn leave_file_of_the_dead(folder: &Path, role: &str) {
+fn leave_file_of_the_dead(folder: &Path, role: &str) -> std::path::PathBuf {
     let mut child = std::process::Command::new("true").spawn().unwrap();
     child.wait().unwrap();
     let registration = json!({
@@ -246,7 +246,9 @@ fn leave_file_of_the_dead(folder: &Path, role: &str) {
     });
     let folder = folder.join("checkpoint_status");
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join(format!("{role}-{}-dead.json", child.id())), registration.to_string()).unwrap();
+    let file = folder.join(format!("{role}-{}-dead.json", child.id()));
+    std::fs::write(&file, registration.to_string()).unwrap();
+    file
 }
 
 #[test]
@@ -270,12 +272,56 @@ fn a_process_that_is_gone_without_an_end_is_down_until_another_takes_its_place()
 }
 
 #[test]
+fn a_failure_from_before_the_first_look_is_shown_until_another_takes_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), json!({ "port": 0 }));
+    let producer = start(&settings, Role::Producer, "0000aaaa-1");
+    producer.shared.monitor.enter(Phase::Running);
+    let failed = start(&settings, Role::Consumer, "0000bbbb-1");
+    failed.end(Some(&Error::new(crate::error::Kind::Lake, "the disk is full")));
+    let seen = status(&producer);
+    let consumer = part(&seen, "consumer");
+    assert_eq!((&consumer["state"], &consumer["state_text"]), (&json!("failed"), &json!("the disk is full")), "{seen}");
+    assert_eq!((&consumer["pid"], &seen["health"]["state"]), (&json!(std::process::id()), &json!("down")));
+    // It starts later by a millisecond at least.
+    let moment = Instant::now();
+    eventually(|| moment.elapsed() > Duration::from_millis(2));
+    let next = start(&settings, Role::Consumer, "0000cccc-1");
+    next.shared.monitor.enter(Phase::Running);
+    let of_next = status(&next);
+    assert_eq!(of_next["parts"].as_array().unwrap().len(), 2, "its own page shows it no more: {of_next}");
+    eventually(|| {
+        let seen = status(&producer);
+        part(&seen, "consumer")["state"] == "running" && seen["health"]["state"] == "ok"
+    });
+    next.end(None);
+    eventually(|| part(&status(&producer), "consumer")["state"] == "ended");
+    producer.end(None);
+}
+
+#[test]
+fn without_a_token_nothing_is_served_beyond_this_machine_whatever_the_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(folder.path(), json!({ "port": 0 }));
+    // As a name that passes for this machine's stands for another address.
+    Arc::make_mut(&mut settings).status.host = "0.0.0.0".to_owned();
+    assert!(try_start(&settings, Role::Consumer, "0000aaaa-1").is_none());
+    Arc::make_mut(&mut settings).status.token = Some("0123456789abcdef0123".into());
+    assert!(try_start(&settings, Role::Consumer, "0000aaaa-1").is_some());
+}
+
+#[test]
 fn a_file_that_is_no_registration_and_one_of_another_topic_are_passed_over() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(folder.path(), json!({ "port": 0 }));
     let status_folder = folder.path().join("checkpoint_status");
     std::fs::create_dir_all(&status_folder).unwrap();
     std::fs::write(status_folder.join("x.json"), "{\"id\": 7").unwrap();
+    let file = leave_file_of_the_dead(folder.path(), "consumer");
+    std::fs::rename(file, status_folder.join("consumer-1-other.json")).unwrap();
+    // Whoever opened it would wait for a writer.
+    let made = std::process::Command::new("mkfifo").arg(status_folder.join("pipe.json")).status().unwrap();
+    assert!(made.success());
     let producer = start(&settings, Role::Producer, "0000aaaa-1");
     assert_eq!(status(&producer)["parts"].as_array().unwrap().len(), 1);
 }

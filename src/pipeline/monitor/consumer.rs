@@ -1,6 +1,7 @@
 //! The consumer's side: positions against the topic's ends, the lake's head, and what was rejected.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
@@ -30,7 +31,7 @@ pub struct ConsumerSight {
     /// Of the whole lake.
     pub lake: Counts,
     /// With the totals; only while somebody looks.
-    pub head: Option<Head>,
+    pub head: Option<Arc<Head>>,
     /// The newest row that is readable: when it was committed at the source.
     pub readable_to_us: Option<i64>,
     /// The newest message that is readable: when it was published.
@@ -40,10 +41,11 @@ pub struct ConsumerSight {
 }
 
 impl ConsumerSight {
-    /// Messages not yet readable in assigned partitions; `None` until the broker has said where they end.
+    /// Messages not yet readable in assigned partitions; `None` until the broker has said where each of them ends.
     pub fn behind(&self) -> Option<u64> {
         let known = self.assigned.iter().filter_map(|partition| self.lag_of(*partition));
-        (!self.ends.is_empty()).then(|| known.sum())
+        let is_told = !self.ends.is_empty() && self.assigned.iter().all(|partition| self.ends.contains_key(partition));
+        is_told.then(|| known.sum())
     }
 
     pub fn lag_of(&self, partition: i32) -> Option<u64> {
@@ -94,13 +96,13 @@ pub struct CommittedBatch<'a> {
 impl Monitor {
     pub fn standing(&self, standing: Standing<'_>) {
         let now = SystemClock.now();
-        let watched = self.is_watched();
+        let known = self.lock().consumer.as_ref().and_then(|consumer| consumer.head.clone());
+        let known = known.filter(|head| head.number == standing.head.number);
+        // Totals may be large: they are copied before the lock is taken, and dropped after.
+        let head = self.is_watched().then(|| known.unwrap_or_else(|| Arc::new(standing.head.clone())));
         let mut sight = self.lock();
         let consumer = sight.consumer.get_or_insert_default();
-        let stale = consumer.head.as_ref().is_none_or(|head| head.number != standing.head.number);
-        if watched && stale {
-            consumer.head = Some(standing.head.clone());
-        }
+        let past = std::mem::replace(&mut consumer.head, head);
         consumer.commit = Some(standing.head.number);
         consumer.lake = standing.head.counts;
         consumer.committed.clone_from(&standing.head.positions);
@@ -109,6 +111,8 @@ impl Monitor {
         consumer.ends_at = Some(now);
         consumer.open = standing.open;
         consumer.look(now);
+        drop(sight);
+        drop(past);
     }
 
     pub fn committed(&self, batch: CommittedBatch<'_>) {

@@ -170,6 +170,25 @@ fn an_idle_consumer_has_no_lag_and_an_old_last_row_does_not_make_one() {
 }
 
 #[test]
+fn nothing_is_said_of_the_lag_until_each_partitions_end_is_known() {
+    let monitor = Monitor::default();
+    let ends = vec![PartitionOffset { partition: 0, offset: 5 }];
+    monitor.standing(Standing { head: &head(1, 5), assigned: vec![0, 1], ends, open: 0 });
+    assert_eq!(monitor.sight().consumer.unwrap().behind(), None);
+}
+
+#[test]
+fn totals_are_kept_only_while_somebody_looks() {
+    let monitor = Monitor::default();
+    let kept = |monitor: &Monitor| monitor.sight().consumer.unwrap().head.map(|head| head.number);
+    stand(&monitor, &head(1, 5), 5);
+    assert_eq!(kept(&monitor), None);
+    monitor.look();
+    stand(&monitor, &head(2, 6), 6);
+    assert_eq!(kept(&monitor), Some(2));
+}
+
+#[test]
 fn a_consumer_far_behind_is_as_old_as_its_newest_row() {
     let monitor = Monitor::default();
     stand(&monitor, &head(0, 0), 10_000_000);

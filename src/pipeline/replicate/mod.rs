@@ -29,7 +29,7 @@ use crate::failpoints::{self, reach};
 use crate::model::{ChangeBatch, Cursor};
 use crate::publish::{CommitInfo, Start};
 
-use super::monitor::Phase;
+use super::monitor::{Phase, Service};
 use super::progress::{Published, Reports};
 use super::retry::Backoff;
 use super::shutdown::Stop;
@@ -481,6 +481,7 @@ impl<S: BoundedSource> Replicate<S> {
         self.read_to = start.cursor;
         self.done.cursor = Some(start.cursor);
         self.options.monitor.stands_at(start.cursor);
+        self.options.monitor.answered(Service::Kafka);
         let found = start.rows_published.saturating_sub(self.rows_published);
         self.rows_published = start.rows_published;
         if found > 0 {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::report::{Check, Finding, Section, Verdict};
 use super::retention::{self, Unread};
 use super::source::of_error;
-use super::unknown;
 use super::words::{age, plural};
+use super::{storage, unknown};
 use crate::broker::kafka::{BrokerInfo, KafkaCluster, PartitionCopies, PartitionLag, transaction_timeout};
 use crate::broker::{Bounds, Cluster, TopicDescription};
 use crate::clock::{Clock, SystemClock};
@@ -372,9 +372,21 @@ fn group(
     };
     let members = cluster.group_members(&kafka.consumer_group)?;
     let published = cluster.group_lag(&kafka.consumer_group, &kafka.topic)?;
+    // The lake's head was read first: a commit since then is no other program's.
+    let newer = ahead(&published, head).and_then(|_| storage::head(settings));
+    let head = newer.as_ref().or(head);
     let waiting = topic.unread(head).map(|(bound, from)| bound.end - from).sum::<i64>();
     let name = &kafka.consumer_group;
     Ok(judge_group(name, members, &published, head, waiting.max(0) as u64, &consumer_command(settings)))
+}
+
+/// A partition of which the group has published more than the lake has.
+fn ahead<'a>(published: &'a [PartitionLag], head: Option<&Head>) -> Option<&'a PartitionLag> {
+    let position = |partition| head.and_then(|head| head.positions.get(&partition)).copied();
+    published.iter().find(|lag| {
+        let (committed, position) = (lag.committed, position(lag.partition));
+        committed.zip(position).is_some_and(|(committed, position)| committed > position)
+    })
 }
 
 pub(super) fn judge_group(
@@ -387,12 +399,7 @@ pub(super) fn judge_group(
 ) -> Finding {
     let check = Check::Group;
     let consumers = plural(members as u64, "consumer", "consumers");
-    let position = |partition| head.and_then(|head| head.positions.get(&partition)).copied();
-    let ahead = published.iter().find(|lag| {
-        let (committed, position) = (lag.committed, position(lag.partition));
-        committed.zip(position).is_some_and(|(committed, position)| committed > position)
-    });
-    if let Some(lag) = ahead {
+    if let Some(lag) = ahead(published, head) {
         let fact = format!(
             "group {name} has published offset {} of partition {}, ahead of the lake's: another program uses the group",
             lag.committed.unwrap_or_default(),

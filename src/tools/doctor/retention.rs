@@ -13,6 +13,8 @@ use crate::config::Kafka;
 const USUAL_RETENTION_MS: u64 = 604_800_000;
 /// A consumer that fails in the evening must find everything in the morning.
 const SHORT_RETENTION: Duration = Duration::from_secs(86_400);
+/// Younger messages wait for the next commits only.
+const LONG_UNREAD: Duration = Duration::from_secs(600);
 /// Of what may pass before deletion, the share from which somebody should act.
 const RISKY_SHARE: f64 = 0.5;
 
@@ -90,8 +92,10 @@ pub(super) fn judge(unread: &[Unread], limits: &Limits, kafka: &Kafka, catch_up:
             return Finding::new(check, verdict, fact).mended_by(catch_up).mended_by(keep_longer());
         }
     }
-    // Sizes in bytes are not told to clients; what was deleted so far shows where the limit lies.
-    let fullest = unread.iter().filter(|unread| limits.bytes.is_some() && unread.bound.earliest > 0);
+    // Sizes in bytes are not told to clients; what was deleted so far hints at where the limit lies, and may as well
+    // have been deleted by time or by hand. A consumer that keeps up has young messages before it.
+    let waits = |unread: &&Unread| unread.age.is_some_and(|age| age > LONG_UNREAD);
+    let fullest = unread.iter().filter(|unread| limits.bytes.is_some() && unread.bound.earliest > 0 && waits(unread));
     let fullest = fullest.max_by(|left, right| left.share_kept().total_cmp(&right.share_kept()));
     if let Some(unread) = fullest.filter(|unread| unread.share_kept() >= RISKY_SHARE) {
         let share = unread.share_kept();
@@ -100,9 +104,8 @@ pub(super) fn judge(unread: &[Unread], limits: &Limits, kafka: &Kafka, catch_up:
             share * 100.0,
             unread.bound.partition
         );
-        let verdict = if share >= 1.0 { Verdict::Fault } else { Verdict::Warning };
         let longer = alter(kafka, topic, &format!("retention.bytes={}", limits.bytes.unwrap_or_default() * 4));
-        return Finding::new(check, verdict, fact).mended_by(catch_up).mended_by(longer);
+        return Finding::new(check, Verdict::Warning, fact).mended_by(catch_up).mended_by(longer);
     }
     if limits.time.is_some_and(|limit| limit < SHORT_RETENTION) {
         let fact = format!("{kept} are kept: a consumer that is away for longer loses what it had not read");

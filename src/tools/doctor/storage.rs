@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::report::{Check, Finding, Section, Verdict};
 use super::words::{age, bytes, plural};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Settings};
+use crate::config::{self, Settings, shell_quoted};
 use crate::error::Result;
 use crate::lake::Head;
 use crate::lake::health::{self, Folder, LogHealth, NewestDays, Space};
@@ -61,6 +61,12 @@ pub(super) fn examine(settings: &Settings) -> Examined {
     Examined { findings, head }
 }
 
+/// Where the lake stands by now; `None` where that cannot be told.
+pub(super) fn head(settings: &Settings) -> Option<Head> {
+    let log = health::log(settings.streaming.checkpoint_location.as_deref()?);
+    log.ok().flatten().map(|log| log.head)
+}
+
 /// The folders of a lake, each with its key.
 struct Places<'a>([(&'static str, &'a Path); 4]);
 
@@ -85,9 +91,11 @@ pub(super) fn folders(found: &[(&str, &Path, Folder)], lake: &config::Lake, chec
         return Finding::new(check, Verdict::Fault, error.report());
     }
     if let Some((key, path, _)) = found.iter().find(|(.., folder)| !folder.writable) {
-        let path = path.display();
-        let fact = format!("this account may not write to {path} (`{key}`): no consumer of it can run");
-        return Finding::new(check, Verdict::Fault, fact).mended_by(format!("sudo chown -R \"$USER\" {path}"));
+        let shown = path.display();
+        let fact = format!("this account may not write to {shown} (`{key}`): no consumer of it can run");
+        // In the shell in which it is pasted, $USER may be another.
+        let (uid, path) = (rustix::process::geteuid().as_raw(), shell_quoted(&path.to_string_lossy()));
+        return Finding::new(check, Verdict::Fault, fact).mended_by(format!("sudo chown -R {uid} -- {path}"));
     }
     match found.iter().filter(|(.., folder)| !folder.there).count() {
         0 => Finding::ok(check, format!("{} and the three beside it are there and writable", lake.path.display())),
@@ -183,7 +191,7 @@ pub(super) fn files(newest: &NewestDays, root: &Path) -> Finding {
             newest.foreign[0].display()
         );
         return Finding::new(check, Verdict::Fault, fact)
-            .mended_by(format!("mv {} /tmp/", newest.foreign[0].display()));
+            .mended_by(format!("mv -- {} /tmp/", shell_quoted(&newest.foreign[0].to_string_lossy())));
     }
     let Some(worst) = newest.days.iter().max_by_key(|day| day.files) else {
         return Finding::not_applicable(check, "no file yet");

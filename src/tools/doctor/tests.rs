@@ -162,9 +162,13 @@ fn h9_an_open_transaction_is_named_and_judged_by_its_age() {
         let finding = open_transactions(&activity(seconds * SECOND_US));
         assert_eq!(finding.verdict, verdict, "{seconds} s");
         assert!(finding.fact.contains("pid 7 (dump), user clerk"), "{}", finding.fact);
-        let ends = ["SELECT pg_terminate_backend(7);".to_owned()];
-        assert_eq!(finding.remedies, if verdict == Verdict::Ok { &[] } else { ends.as_slice() });
+        let ends = ["SELECT pg_cancel_backend(7);", "SELECT pg_terminate_backend(7);"];
+        assert_eq!(finding.remedies.len(), if verdict == Verdict::Ok { 0 } else { ends.len() });
+        assert!(finding.remedies.iter().zip(ends).all(|(told, end)| told.starts_with(end)), "{:?}", finding.remedies);
     }
+    let mut own = activity(601 * SECOND_US);
+    own.oldest.as_mut().unwrap().application = "foodstream verify".to_owned();
+    assert_eq!(open_transactions(&own).verdict, Verdict::Ok, "it ends by itself");
     assert_eq!(open_transactions(&Activity { oldest: None, ..activity(0) }).verdict, Verdict::Ok);
 }
 
@@ -309,14 +313,18 @@ fn retention_is_judged_by_the_age_of_what_is_unread() {
 #[test]
 fn retention_in_bytes_short_retention_and_compaction_are_judged_too() {
     let limits = |entries: &[(&str, &str)]| Limits::of(&map(entries));
-    let unread = |earliest, from| Unread { bound: Bounds { partition: 0, earliest, end: 100 }, from, age: None };
+    let old = Some(Duration::from_secs(601));
+    let unread = |earliest, from| Unread { bound: Bounds { partition: 0, earliest, end: 100 }, from, age: old };
     let judged = |unread: Unread, limits: Limits| retention::judge(&[unread], &limits, &kafka(), CATCH_UP).verdict;
     let by_bytes = limits(&[("retention.ms", "-1"), ("retention.bytes", "1000")]);
     assert_eq!(by_bytes.time, None);
     assert_eq!(judged(unread(0, 0), by_bytes), Verdict::Ok, "nothing was deleted yet");
     assert_eq!(judged(unread(50, 80), by_bytes), Verdict::Ok);
     assert_eq!(judged(unread(50, 70), by_bytes), Verdict::Warning);
-    assert_eq!(judged(unread(50, 50), by_bytes), Verdict::Fault, "the next deletion takes unread ones");
+    assert_eq!(judged(unread(50, 50), by_bytes), Verdict::Warning, "what was deleted proves no limit");
+    for age in [None, Some(Duration::from_secs(599))] {
+        assert_eq!(judged(Unread { age, ..unread(50, 50) }, by_bytes), Verdict::Ok, "{age:?}");
+    }
     assert_eq!(judged(unread(50, 50), limits(&[("retention.ms", "-1"), ("retention.bytes", "-1")])), Verdict::Ok);
     assert_eq!(judged(unread(0, 90), limits(&[("retention.ms", "3600000")])), Verdict::Warning);
     assert_eq!(judged(unread(0, 90), limits(&[("cleanup.policy", "compact,delete")])), Verdict::Fault);
@@ -401,5 +409,9 @@ fn small_files_matter_only_in_numbers_and_foreign_ones_at_once() {
     let many = judged(vec![day(10, 10_000), day(17_280, 17_280 * 4_096)], vec![]);
     assert_eq!(many.verdict, Verdict::Warning);
     assert!(many.fact.contains("17280 files in date=2025-11-18, 4.0 KiB each"), "{}", many.fact);
-    assert_eq!(judged(vec![day(10, 10_000)], vec![PathBuf::from("lake/_SUCCESS")]).verdict, Verdict::Fault);
+    let foreign = judged(vec![day(10, 10_000)], vec![PathBuf::from("my lake/it's")]);
+    assert_eq!(
+        (foreign.verdict, foreign.remedies),
+        (Verdict::Fault, vec![r"mv -- 'my lake/it'\''s' /tmp/".to_owned()])
+    );
 }

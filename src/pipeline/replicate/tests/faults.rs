@@ -3,6 +3,7 @@
 use super::*;
 use crate::broker::memory::Fault;
 use crate::failpoints::armed;
+use crate::pipeline::monitor::Service;
 
 const TRANSACTIONAL_ID: &str = "foodstream-shop";
 
@@ -78,6 +79,8 @@ async fn a_broker_that_fails_loses_and_repeats_nothing_and_every_row_is_counted(
             let done = replicate.run(ONCE).await.unwrap();
             assert_eq!(bench.published(), all(rows), "{fault:?}");
             assert_eq!(done.rows, rows as u64, "{fault:?}");
+            let kafka = bench.options.monitor.sight().services[&Service::Kafka].up;
+            assert_eq!(kafka, Some(true), "{fault:?}: what answered again is shown so without a further row");
             let records = bench.cursor_records();
             assert_eq!(records.last().unwrap()["rows_published"], rows, "{fault:?}");
         }
