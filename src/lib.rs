@@ -10,6 +10,7 @@
 pub mod clock;
 pub mod error;
 pub mod failpoints;
+pub mod html;
 pub mod model;
 pub mod telemetry;
 

@@ -459,7 +459,7 @@ def read(
     all are read. ``date`` is one partition, ``dates`` the first and the last of several, both inside, None for no
     limit: files of other days are not opened. ``snapshot`` is the number of a commit, ``LakeProgress.commit`` or
     ``batchId``: the lake as it was then, for as long as its files are there. With a configuration the commit log says
-    what is committed, at the moment of the call; a folder is listed.
+    what is committed, at the moment of the call; a folder is listed, and takes neither ``snapshot`` nor ``overrides``.
 
     Raises ``ConfigError`` for a day or a commit that is none, ``SchemaError`` for a column that is not there,
     ``LakeError`` for a damaged log or file.

@@ -92,7 +92,8 @@ class OrdersWalk(Walk):
             seen = self.figures(step)
             return (seen.lake, seen.quarantine) == (lake, quarantine)
 
-        self.wait(arrived, lambda: f"{step}: {lake} rows in the lake and {quarantine} in quarantine, saw {seen}")
+        looked = self.at_news("consumer", arrived)
+        self.wait(looked, lambda: f"{step}: {lake} rows in the lake and {quarantine} in quarantine, saw {seen}")
         self.say(f"{step}: {seen.table} rows in the table, {seen.lake} in the lake, {seen.quarantine} in quarantine")
         return seen
 

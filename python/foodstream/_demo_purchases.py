@@ -90,7 +90,8 @@ def _round(walk: PurchasesWalk, number: int) -> None:
     done = walk.command("purchases", "produce", "--max-events", str(count))
     if done["events"] != count or done["delivery_errors"]:
         raise DemoError(f"round {number + 1}: {done}")
-    walk.wait(lambda: _shown(walk) == expected, lambda: f"{expected} events in the totals, saw {_shown(walk)}")
+    arrived = walk.at_news("streaming_job", lambda: _shown(walk) == expected)
+    walk.wait(arrived, lambda: f"{expected} events in the totals, saw {_shown(walk)}")
     walk.say(f"round {number + 1}: {count} events published, {expected} in the totals")
 
 

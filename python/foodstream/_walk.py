@@ -26,6 +26,8 @@ STEP_TIMEOUT_SEC = 90.0
 # A stop ends a poll or finishes a commit; a process that needs longer than this is stuck.
 STOP_TIMEOUT_SEC = 20.0
 LOG_LINES = 15
+# A look that is a command of its own is taken when there is news, and this often without any.
+LOOK_AGAIN_SEC = 1.0
 
 Steps = TypeVar("Steps")
 
@@ -132,6 +134,20 @@ class Walk:
             if time.monotonic() > deadline:
                 raise DemoError(f"waited {STEP_TIMEOUT_SEC:.0f} s for {what()}")
             time.sleep(process.POLL_INTERVAL_SEC)
+
+    def at_news(self, name: str, condition: Callable[[], bool]) -> Callable[[], bool]:
+        """The condition, for `wait`, but looked at when the process has said something since: a look is a command."""
+        seen, looked = -1, 0.0
+
+        def look() -> bool:
+            nonlocal seen, looked
+            size, now = self.log(name).stat().st_size, time.monotonic()
+            if size == seen and now - looked < LOOK_AGAIN_SEC:
+                return False
+            seen, looked = size, now
+            return condition()
+
+        return look
 
     def log(self, name: str) -> Path:
         """Where a started command writes."""

@@ -116,21 +116,21 @@ impl<S: Send + 'static> Handle<S> {
         if wait::is_forked() || !self.slot.close() {
             return Ok(());
         }
-        let (slot, server) = (self.slot.clone(), self.server.clone());
-        let clear = move || {
-            slot.clear();
-            server.lock().unwrap_or_else(PoisonError::into_inner).take();
-            Ok(())
-        };
-        // Without `begin`: a Ctrl-C that waits to be heard must not leave the session open.
-        wait::for_work(py, &Stop::new(), clear)?.map_err(|error| errors::raise(py, &error))
+        let server = self.server.clone();
+        self.clear(py, move || drop(take(&server)))
     }
 
     /// Lets go of the session; the next call opens a new one, which goes on where the log stands.
     pub fn release(&self, py: Python<'_>) -> PyResult<()> {
+        self.clear(py, || ())
+    }
+
+    /// Without `begin`: a Ctrl-C that waits to be heard must not leave the session open.
+    fn clear(&self, py: Python<'_>, after: impl FnOnce() + Send + 'static) -> PyResult<()> {
         let slot = self.slot.clone();
         let clear = move || {
             slot.clear();
+            after();
             Ok(())
         };
         wait::for_work(py, &Stop::new(), clear)?.map_err(|error| errors::raise(py, &error))
@@ -165,6 +165,10 @@ impl<S: Send + 'static> Handle<S> {
     pub fn repr(&self) -> String {
         format!("{}({}, {})", self.name, convert::summary(&self.settings), self.slot.state())
     }
+}
+
+fn take(server: &Mutex<Option<Server>>) -> Option<Server> {
+    server.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// A call of several steps. Until it is finished nothing else begins over the handle.
@@ -240,7 +244,7 @@ impl<S: Send + 'static> Drop for Handle<S> {
         if let Ok(runtime) = runtime::shared() {
             runtime.spawn_blocking(move || {
                 slot.clear();
-                server.lock().unwrap_or_else(PoisonError::into_inner).take();
+                drop(take(&server));
             });
         }
     }

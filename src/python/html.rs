@@ -7,14 +7,12 @@ use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
+use crate::html::escape;
+
 /// A cell beyond this is cut.
 const MAX_CHARACTERS: usize = 80;
 /// Columns beyond these are left out.
 const MAX_COLUMNS: usize = 20;
-
-pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
 
 /// Names and values, a row each, below a caption.
 pub fn facts(caption: &str, facts: &[(&str, &dyn Display)]) -> String {

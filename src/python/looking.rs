@@ -51,13 +51,20 @@ fn committed(
     overrides: Option<&Bound<'_, PyAny>>,
     wanted: Wanted,
 ) -> PyResult<Rows> {
-    let folder = source.extract::<PathBuf>().ok().filter(|path| path.is_dir());
-    if folder.is_some() && wanted.snapshot.is_some() {
-        let words = "a folder has no commits: give the configuration of the lake to read a snapshot";
-        return Err(errors::raise(py, &Error::config(words)));
+    let Some(folder) = source.extract::<PathBuf>().ok().filter(|path| path.is_dir()) else {
+        return rows(py, Some(convert::settings(source, overrides)?), None, wanted);
+    };
+    let refused = match (overrides, wanted.snapshot) {
+        (Some(_), _) => Some(
+            "a folder has no settings that overrides could stand above: leave them out, or give the configuration of the lake",
+        ),
+        (None, Some(_)) => Some("a folder has no commits: give the configuration of the lake to read a snapshot"),
+        (None, None) => None,
+    };
+    match refused {
+        Some(words) => Err(errors::raise(py, &Error::config(words))),
+        None => rows(py, None, Some(folder), wanted),
     }
-    let settings = if folder.is_some() { None } else { Some(convert::settings(source, overrides)?) };
-    rows(py, settings, folder, wanted)
 }
 
 fn rejected(

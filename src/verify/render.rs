@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::report::{Check, Report, Status};
+use crate::html::escape;
 
 const RULE: usize = 80;
 const RESET: &str = "\x1b[0m";
@@ -93,20 +94,6 @@ fn closing(report: &Report, color: bool, out: &mut String) {
 fn named(report: &Report, status: Status) -> String {
     let those = report.sections.iter().filter(|check| check.status == status);
     those.map(|check| format!("{} ({})", check.name, check.summary)).collect::<Vec<_>>().join("; ")
-}
-
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 pub(super) fn html(report: &Report) -> String {

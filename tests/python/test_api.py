@@ -3,9 +3,13 @@
 import ast
 import datetime
 import inspect
+import json
 import logging
+import os
 import pickle
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -385,6 +389,35 @@ def test_a_loss_says_what_is_gone(pipeline: Any) -> None:
         foodstream.Consumer(config).run(once=True)
     assert (records.value.commits, records.value.topic) == ((0, 0), None)
     assert foodstream.DataLossError("by hand").offsets is None
+
+
+_PANICKING = """
+import json, sys
+from foodstream import _core
+_core.main(["foodstream", "version"])  # arms what FAILPOINTS names
+config = json.loads(sys.argv[1])
+_core.Producer(config).run(once=True)
+consumer = _core.Consumer(config)
+try:
+    consumer.run(once=True)
+except RuntimeError as error:
+    print(error)
+print(consumer.run(once=True).accepted)
+"""
+
+
+def test_a_panic_is_a_runtime_error_that_asks_for_a_report_and_the_object_works_on(pipeline: Any) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _PANICKING, json.dumps(pipeline.config)],
+        env={**os.environ, "FAILPOINTS": "lake::staged=1*panic->off"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    said, accepted = done.stdout.splitlines()[-2:]
+    assert said.startswith("this is a bug in foodstream, please report it: ") and "lake::staged" in said
+    assert accepted == "10"
 
 
 def test_an_object_that_is_let_go_while_its_threads_log_holds_nobody_up(

@@ -192,6 +192,8 @@ def test_a_read_is_pruned_to_columns_days_and_a_commit(pipeline: Any) -> None:
         foodstream.read(config, columns=["tip"])
     with pytest.raises(foodstream.ConfigError, match="a folder has no commits"):
         foodstream.read(pipeline.lake, snapshot=1)
+    with pytest.raises(foodstream.ConfigError, match="a folder has no settings that overrides could stand above"):
+        foodstream.read(pipeline.lake, overrides={"cdc": {"timezone": "Asia/Kolkata"}})
 
 
 def test_an_empty_lake_has_the_columns_that_are_asked_for(pipeline: Any) -> None:

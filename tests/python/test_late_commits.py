@@ -18,7 +18,7 @@ import pytest
 import topics
 
 WRITERS = 50
-LOAD_SEC = 20.0
+LOAD_SEC = 12.0
 SEED = 20251118
 # A tenth of a second is what a poll and its margin take: waits around it put commits before, between and behind.
 LONGEST_WAIT_SEC = 0.6
@@ -125,7 +125,7 @@ class PlainCursor(threading.Thread):
 
     def run(self) -> None:
         # A pause, or cursor and server would take turns on the processor, and the writers hardly run.
-        while not self.stop.wait(0.001):
+        while not self.stop.wait(0.01):
             self.poll()
         # All writers have ended: what it does not see now it will never see.
         self.poll()

@@ -125,6 +125,20 @@ def test_running_the_database_script_again_changes_nothing(used: Stack) -> None:
     assert tables == ("student", True, False)
 
 
+def test_a_later_node_is_formatted_as_the_tool_would_and_without_it(used: Stack, tmp_path: Path) -> None:
+    node = kafka.Kafka(tmp_path, 1, 2, kafka.new_cluster_id(), node_id=3)
+    node._format(["false"], tmp_path / "server.properties")
+    first, later = (folder / "data" for folder in (used.folder / "kafka-1", tmp_path))
+    assert (later / "bootstrap.checkpoint").read_bytes() == (first / "bootstrap.checkpoint").read_bytes()
+    identities = [
+        dict(line.split("=") for line in (data / "meta.properties").read_text().splitlines() if line[0] != "#")
+        for data in (first, later)
+    ]
+    assert identities[0].keys() == identities[1].keys()
+    assert identities[0]["directory.id"] != identities[1]["directory.id"]
+    assert (identities[1]["cluster.id"], identities[1]["node.id"]) == (node.cluster_id, "3")
+
+
 def test_two_stacks_run_side_by_side(used: Stack, tmp_path: Path) -> None:
     other = Stack(tmp_path / "other")
     try:

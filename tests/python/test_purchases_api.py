@@ -10,6 +10,7 @@ from collections import Counter
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+import foodstream
 import oracle
 import polars
 import pytest
@@ -70,6 +71,22 @@ def test_a_generated_event_is_the_documented_one_with_exact_amounts(purchases: A
         assert event["location"].keys() == {"country", "city"}
         assert has_its_total(event)
     assert "seed" not in repr(producer) and "idle" in repr(producer)
+
+
+def test_every_function_takes_a_short_file_that_says_its_preset(purchases: Any) -> None:
+    file = purchases.folder / "short.yml"
+    file.write_text(json.dumps({"preset": "purchases", **purchases.config}), encoding="utf-8")
+    with EventProducer(file) as producer:
+        made = producer.run(max_events=30, rate=math.inf)
+    shown = polars.DataFrame(foodstream.peek(file, "topic", n=5))
+    assert shown.height == 5 and "total_amount" in shown.columns
+    foodstream.Consumer(file).run(once=True)
+    report = foodstream.verify_pipeline(file)
+    assert report, str(report)
+    assert len(foodstream.read(file)) + len(foodstream.quarantine(file)) == made.events
+    assert sum(polars.DataFrame(foodstream.totals(file))["rows"]) == len(foodstream.read(file))
+    with pytest.raises(foodstream.ConfigError, match="postgres"):
+        foodstream.peek(file, "table")
 
 
 def test_the_same_seed_makes_the_same_events(purchases: Any) -> None:

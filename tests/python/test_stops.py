@@ -103,7 +103,7 @@ class Rows(threading.Thread):
         while not self.stop.is_set():
             try:
                 with self.database.connect() as connection:
-                    while not self.stop.wait(0.01):
+                    while not self.stop.wait(0.02):
                         connection.execute(
                             "INSERT INTO orders (customer_name, restaurant_name, item, amount, order_status) "
                             "SELECT 'c', 'r', 'i', n, 'PLACED' FROM generate_series(1, 10) n"

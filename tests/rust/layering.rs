@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const LAYERS: [&[&str]; 8] = [
-    &["error", "clock", "telemetry", "failpoints", "model"],
+    &["error", "clock", "telemetry", "failpoints", "html", "model"],
     &["config", "wire"],
     &["postgres", "broker", "lake", "validate", "aggregate", "generate"],
     &["capture", "publish", "consume"],

@@ -8,6 +8,8 @@ rows inserted after a fault, whose arrival is the recovery from it.
 import os
 import threading
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,12 +17,12 @@ import pyarrow.parquet as pq
 
 from torture.ledger import Ledger
 
-# Between two looks. A look costs about what listing the folders costs, since known files are not read again.
+# Between two looks. A look costs what listing the names costs: of the known files a few are looked at again.
 LOOK_EVERY_SEC = 0.05
 # What the harness's own rows and a stranger's messages are told by.
 CANARY = "canary "
 POISON = b"poison"
-# Files below the end of the listing that are opened again at each look, so that old ones are, too.
+# Known files that are opened again at each look, in turn; after the last look all are.
 REOPENED = 2
 
 
@@ -31,21 +33,25 @@ class Watch(threading.Thread):
         super().__init__(name="watch", daemon=True)
         self.roots = {"lake": lake, "quarantine": quarantine}
         self.ledger = ledger
-        self.known: dict[str, tuple[int, int]] = {}
+        # By root, the size and the rows of each file.
+        self.known: dict[str, dict[str, tuple[int, int]]] = {name: {} for name in self.roots}
         # Of the table: a stranger's rejects are not counted.
         self.rows = {"lake": 0, "quarantine": 0}
         self.looks = 0
         self.seen: dict[int, float] = {}
         self._keys = bytearray()
         self._stopping = threading.Event()
-        self._again = 0
+        self._turns: dict[str, Iterator[str]] = {name: iter(()) for name in self.roots}
 
     def stop(self) -> None:
         self._stopping.set()
         self.join()
         self.look()
+        for known in self.known.values():
+            for path in known:
+                self._open_again(known, path)
         self.ledger.checked["looks of a globbing reader at all files"] = self.looks
-        self.ledger.checked["files seen by it"] = len(self.known)
+        self.ledger.checked["files seen by it"] = sum(map(len, self.known.values()))
 
     def abandon(self) -> None:
         """Ends without a last look; nothing if it has ended or never began."""
@@ -64,29 +70,32 @@ class Watch(threading.Thread):
     def look(self) -> None:
         """One listing of both roots."""
         for name, root in self.roots.items():
-            found = dict(_listing(root))
-            known = [path for path in self.known if path.startswith(f"{root}{os.sep}")]
-            for path in known:
-                if path not in found:
-                    self.ledger.finds("visibility", f"{path} was there and is gone")
-                    del self.known[path]
-            for path, size in found.items():
-                if path not in self.known:
-                    self._open(name, path, size)
-                elif self.known[path][0] != size:
-                    self.ledger.finds("visibility", f"{path} had {self.known[path][0]} bytes and has {size}")
-                    self.known[path] = (size, self.known[path][1])
-            self._open_again(sorted(found))
+            found, known = set(_listing(root)), self.known[name]
+            for path in known.keys() - found:
+                self.ledger.finds("visibility", f"{path} was there and is gone")
+                del known[path]
+            for path in found - known.keys():
+                self._open(name, path)
+            for path in self._next_turns(name):
+                self._open_again(known, path)
         self.looks += 1
 
-    def _open(self, name: str, path: str, size: int) -> None:
+    def _next_turns(self, name: str) -> list[str]:
+        turns = list(islice(self._turns[name], REOPENED))
+        if len(turns) < REOPENED:
+            self._turns[name] = iter(tuple(self.known[name]))
+            turns += islice(self._turns[name], REOPENED - len(turns))
+        return turns
+
+    def _open(self, name: str, path: str) -> None:
         columns = ["order_id", "customer_name"] if name == "lake" else ["raw_key"]
         try:
+            size = Path(path).stat().st_size
             table = pq.ParquetFile(path).read(columns=columns)
         except (OSError, pa.ArrowException) as error:
             self.ledger.finds("visibility", f"{path} is visible and cannot be read: {error}")
             return
-        self.known[path] = (size, table.num_rows)
+        self.known[name][path] = (size, table.num_rows)
         if name != "lake":
             self.rows[name] += sum(not (key or b"").startswith(POISON) for key in table["raw_key"].to_pylist())
             return
@@ -104,22 +113,23 @@ class Watch(threading.Thread):
             self.ledger.finds("repeated", f"order {key} came again in {path}")
         self._keys[key] = 1
 
-    def _open_again(self, paths: list[str]) -> None:
-        for _ in range(min(REOPENED, len(paths))):
-            self._again = (self._again + 1) % len(paths)
-            path = paths[self._again]
-            if path not in self.known:
-                continue
-            try:
-                rows = pq.read_metadata(path).num_rows
-            except (OSError, pa.ArrowException) as error:
-                self.ledger.finds("visibility", f"{path} could be read once and cannot now: {error}")
-                continue
-            if rows != self.known[path][1]:
-                self.ledger.finds("visibility", f"{path} had {self.known[path][1]} rows and has {rows}")
+    def _open_again(self, known: dict[str, tuple[int, int]], path: str) -> None:
+        if path not in known:
+            return
+        try:
+            found = Path(path).stat().st_size, pq.read_metadata(path).num_rows
+        except (OSError, pa.ArrowException) as error:
+            self.ledger.finds("visibility", f"{path} could be read once and cannot now: {error}")
+            return
+        if found != known[path]:
+            (size, rows), (size_now, rows_now) = known[path], found
+            self.ledger.finds(
+                "visibility", f"{path} had {size} bytes and {rows} rows and has {size_now} bytes and {rows_now} rows"
+            )
+            known[path] = found
 
 
-def _listing(root: Path) -> list[tuple[str, int]]:
+def _listing(root: Path) -> list[str]:
     found = []
     folders = [str(root)]
     while folders:
@@ -129,7 +139,7 @@ def _listing(root: Path) -> list[tuple[str, int]]:
                     if entry.is_dir():
                         folders.append(entry.path)
                     else:
-                        found.append((entry.path, entry.stat().st_size))
+                        found.append(entry.path)
         except FileNotFoundError:
             # The root, before the first commit.
             continue

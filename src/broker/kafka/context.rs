@@ -21,6 +21,10 @@ use super::native::Failure;
 const LINES_PER_WINDOW: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// What librdkafka says of conditions that it waits out itself: a connection that failed, a coordinator that is still
+/// loading, a request without an answer. Where one lasts, whoever waits for it warns in words of its own.
+const PASSING: [&str; 4] = ["FAIL", "GETPID", "METADATA", "REQTMOUT"];
+
 /// A change of the group's assignment, not yet seen by the owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rebalance {
@@ -152,9 +156,9 @@ impl Context {
             None => return,
         };
         if suppressed > 0 {
-            tracing::warn!(target: "foodstream::kafka", "{suppressed} more lines of librdkafka were left out");
+            tracing::info!(target: "foodstream::kafka", "{suppressed} more lines of librdkafka were left out");
         }
-        if level >= NOTICE {
+        if level >= NOTICE || PASSING.contains(&facility) {
             tracing::info!(target: "foodstream::kafka", facility, "{line}");
         } else {
             tracing::warn!(target: "foodstream::kafka", facility, "{line}");
@@ -190,6 +194,7 @@ impl ConsumerContext for Context {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::testing::Lines;
 
     #[test]
     fn a_flood_of_log_lines_is_cut_and_counted() {
@@ -199,6 +204,23 @@ mod tests {
         assert_eq!(written, LINES_PER_WINDOW as usize);
         assert_eq!(context.allow_line(start + WINDOW), Some(100 - LINES_PER_WINDOW));
         assert_eq!(context.allow_line(start + WINDOW), Some(0));
+    }
+
+    #[test]
+    fn what_librdkafka_waits_out_itself_is_no_warning() {
+        const WARNING: i32 = 4;
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let context = Context::new("localhost:9092");
+            let loading = "Failed to acquire transactional PID: Broker: Coordinator load in progress: retrying";
+            context.take_log(WARNING, "GETPID", loading);
+            context.take_log(WARNING, "SESSTMOUT", "revoking assignment and rejoining group");
+        });
+        let text = lines.text();
+        let levels: Vec<&str> = text.lines().map(|line| line.split_whitespace().nth(1).unwrap()).collect();
+        assert_eq!(levels, ["INFO", "WARN"], "{text}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::report::{Check, Finding, Report, Section, Verdict};
+use crate::html::escape;
 
 const RESET: &str = "\x1b[0m";
 
@@ -64,7 +65,6 @@ fn closing(report: &Report, color: bool) -> String {
 }
 
 pub(super) fn html(report: &Report) -> String {
-    let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let mut out = String::from("<table><thead><tr><th></th><th>check</th><th>fact</th></tr></thead><tbody>");
     for Finding { check, verdict, fact, remedies } in &report.findings {
         let (mark, title, id) = (verdict.mark(), check.section().title(), check.id());

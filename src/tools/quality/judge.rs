@@ -7,6 +7,7 @@ use super::{REASONS_COLUMN, Reasons, Tally};
 use crate::config::Settings;
 use crate::consume::{CHUNK_BYTES, CHUNK_MESSAGES};
 use crate::error::Result;
+use crate::html::escape;
 use crate::model::{Counts, Message, MessageBatch, Schema};
 use crate::validate::{ERRORS_COLUMN, Validator};
 
@@ -64,7 +65,6 @@ impl Judged {
         let counts = [("messages", input), ("accepted", accepted), ("rejected", rejected)];
         let counts = counts.into_iter().map(|(name, rows)| format!("<tr><td>{name}</td><td>{rows}</td></tr>"));
         // Columns are named by the configuration, which may hold anything.
-        let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         let reasons = self.reasons.by_reason_and_column.iter();
         let reasons = reasons.map(|(name, rows)| format!("<tr><td>· {}</td><td>{rows}</td></tr>", escape(name)));
         format!("<table><tbody>{}</tbody></table>", counts.chain(reasons).collect::<String>())
