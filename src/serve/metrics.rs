@@ -6,8 +6,8 @@
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
-use super::Role;
 use super::shared::{Moment, Shared};
+use super::{Role, part};
 use crate::pipeline::monitor::{ConsumerSight, DURATION_BOUNDS, PUBLISHED, ProducerSight, READABLE, Sight};
 use crate::telemetry::recent;
 
@@ -142,10 +142,9 @@ fn of_consumer(text: &mut Text, shared: &Arc<Shared>, consumer: Option<&Consumer
     text.gauge("foodstream_commit_number", "The last commit of the lake's log").known(consumer.commit);
     let sizes = shared.lake_sizes(consumer.commit);
     text.gauge("foodstream_lake_rows", "Rows of the whole lake").value(consumer.lake.accepted);
-    let files: u64 = sizes.values().map(|size| size.files).sum();
-    text.gauge("foodstream_lake_files", "Files of the whole lake").value(files);
-    let bytes: u64 = sizes.values().map(|size| size.bytes).sum();
-    text.gauge("foodstream_lake_bytes", "Bytes of these files").value(bytes);
+    let size = part::lake_size(&sizes, consumer.lake.accepted);
+    text.gauge("foodstream_lake_files", "Files of the whole lake").known(size.map(|size| size.files));
+    text.gauge("foodstream_lake_bytes", "Bytes of these files").known(size.map(|size| size.bytes));
 }
 
 fn partitions(text: &mut Text, shared: &Shared, consumer: &ConsumerSight, moment: &Moment) {

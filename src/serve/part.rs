@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::Role;
 use super::shared::{Moment, Shared};
 use crate::config::Settings;
-use crate::lake::Head;
+use crate::lake::{FolderSize, Head};
 use crate::model::Period;
 use crate::pipeline::monitor::{ConsumerSight, Latency, NumberedReport, ProducerSight, Sight};
 use crate::telemetry::recent::{self, RecentLine};
@@ -214,18 +214,20 @@ fn consumer_json(shared: &Arc<Shared>, consumer: &ConsumerSight, at: &Moment) ->
     let sizes = shared.lake_sizes(consumer.commit);
     let days = consumer.head.as_ref().map(|head| shared.days(head)).unwrap_or_default();
     let micros = |us| DateTime::from_timestamp_micros(us).map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true));
-    let mut dates: BTreeMap<NaiveDate, (Option<u64>, u64, u64)> = BTreeMap::new();
+    let mut dates: BTreeMap<NaiveDate, (Option<u64>, Option<FolderSize>)> = BTreeMap::new();
     for (date, size) in sizes.iter() {
-        dates.insert(*date, (None, size.files, size.bytes));
+        dates.insert(*date, (None, Some(*size)));
     }
     for (date, day) in days.iter() {
         dates.entry(*date).or_default().0 = Some(day.rows);
     }
     let omitted = dates.len().saturating_sub(MAX_DATES);
-    let partitions = dates.iter().skip(omitted).map(|(date, (rows, files, bytes))| {
+    let partitions = dates.iter().skip(omitted).map(|(date, (rows, size))| {
+        let (files, bytes) = size.map(|size| (size.files, size.bytes)).unzip();
         let newest = consumer.newest_us.get(date).copied().and_then(micros);
         json!({ "date": date.to_string(), "rows": rows, "files": files, "bytes": bytes, "newest_event": newest })
     });
+    let (files, bytes) = lake_size(&sizes, consumer.lake.accepted).map(|size| (size.files, size.bytes)).unzip();
     let partition = |&partition: &i32| {
         json!({
             "partition": partition,
@@ -256,8 +258,8 @@ fn consumer_json(shared: &Arc<Shared>, consumer: &ConsumerSight, at: &Moment) ->
         "readable_sec": at.sight.lag(at.now, at.at),
         "lake_totals": {
             "rows": consumer.lake.accepted,
-            "files": sizes.values().map(|size| size.files).sum::<u64>(),
-            "bytes": sizes.values().map(|size| size.bytes).sum::<u64>(),
+            "files": files,
+            "bytes": bytes,
         },
         "lake_partitions": partitions.collect::<Value>(),
         "lake_partitions_omitted": omitted,
@@ -268,6 +270,15 @@ fn consumer_json(shared: &Arc<Shared>, consumer: &ConsumerSight, at: &Moment) ->
         },
         "daily": daily(&days),
     })
+}
+
+/// Of all folders, as they were last listed; `None` where rows are known, and no folder yet that could hold them.
+pub fn lake_size(sizes: &BTreeMap<NaiveDate, FolderSize>, rows: u64) -> Option<FolderSize> {
+    let add = |sum: FolderSize, size: &FolderSize| FolderSize {
+        files: sum.files + size.files,
+        bytes: sum.bytes + size.bytes,
+    };
+    (rows == 0 || !sizes.is_empty()).then(|| sizes.values().fold(FolderSize::default(), add))
 }
 
 /// The newest days, by date.

@@ -177,7 +177,7 @@ export class Flow {
     const { rows, files, bytes: size } = lake?.lake_totals ?? {};
     setFacts(node.querySelector('dl'), [
       ['Readable', rowsOf(rows), exact(rows)],
-      ['Files', lake?.lake_totals ? `${count(files)}, ${bytes(size)}` : '–'],
+      ['Files', files === null || files === undefined ? '–' : `${count(files)}, ${bytes(size)}`],
       ['Last commit', lake?.committed_at ? `#${exact(lake.commit)}, ${ago(model, lake.committed_at)}` : '–', lake?.committed_at],
       ['Readable to', moment(lake?.readable_to), lake?.readable_to],
     ]);
