@@ -3,6 +3,7 @@
 mod end;
 mod processes;
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::Overrides;
-use crate::lake::Head;
+use crate::lake::{FolderSize, Head};
 use crate::model::{Counts, PartitionOffset, Totals};
 use crate::pipeline::monitor::{Service, Standing};
 
@@ -241,6 +242,18 @@ fn stand(monitor: &Monitor, assigned: &[i32], ends: &[(i32, i64)]) {
     };
     let ends = ends.iter().map(|&(partition, offset)| PartitionOffset { partition, offset }).collect();
     monitor.standing(Standing { head: &head, assigned: assigned.to_vec(), begins: Vec::new(), ends, open: 0 });
+}
+
+#[test]
+fn a_lake_with_rows_that_was_not_listed_yet_has_no_known_size() {
+    let folders = [("2026-11-28", 2, 30), ("2026-11-29", 1, 12)];
+    let listed = BTreeMap::from(folders.map(|(date, files, bytes)| {
+        let date: chrono::NaiveDate = date.parse().unwrap();
+        (date, FolderSize { files, bytes })
+    }));
+    assert_eq!(part::lake_size(&listed, 7), Some(FolderSize { files: 3, bytes: 42 }));
+    assert_eq!(part::lake_size(&BTreeMap::new(), 7), None);
+    assert_eq!(part::lake_size(&BTreeMap::new(), 0), Some(FolderSize::default()));
 }
 
 #[test]
