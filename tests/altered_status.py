@@ -75,6 +75,10 @@ def held_back(status: dict[str, Any]) -> None:
             part["producer"]["horizon"] = {"at": None, "age_sec": 35.1, "held_by": held_by}
 
 
+def not_looked_at_for_a_while(status: dict[str, Any]) -> None:
+    status["lag"].update(rows_unpublished=None, messages=None, unpublished_sec=35.2, readable_sec=8.1, seconds=35.2)
+
+
 def nothing_known(status: dict[str, Any]) -> None:
     status["lag"] = dict.fromkeys(status["lag"])
     for part in status["parts"]:

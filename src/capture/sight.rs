@@ -34,7 +34,12 @@ impl SourceSight {
 
     /// A time of the column as UTC, right as long as its zone changed no offset between it and now.
     pub fn utc(&self, column_us: i64) -> Option<DateTime<Utc>> {
-        DateTime::from_timestamp_micros(self.clock_utc_us.checked_sub(self.clock_column_us.checked_sub(column_us)?)?)
+        DateTime::from_timestamp_micros(column_us.checked_add(self.ahead_of_column_us())?)
+    }
+
+    /// How far UTC is ahead of the column's clock.
+    pub fn ahead_of_column_us(&self) -> i64 {
+        self.clock_utc_us.saturating_sub(self.clock_column_us)
     }
 }
 

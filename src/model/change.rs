@@ -3,6 +3,7 @@
 //! One buffer holds keys and values back to back, so that a batch of 100,000 rows is three allocations
 //! and not a hundred thousand.
 
+use super::event_times::EventTimes;
 use super::position::Cursor;
 
 /// What happened to the row. Polling sees inserts only; the others belong to a source that reads the log.
@@ -26,8 +27,8 @@ struct Span {
 pub struct ChangeBatch {
     bytes: Vec<u8>,
     spans: Vec<Span>,
-    /// Position of the first row; `None` only while the batch is empty.
-    pub begin: Option<Cursor>,
+    /// Timestamps of the rows, on the column's clock; `None` only while the batch is empty.
+    pub times: Option<EventTimes>,
     /// The source's position after the last row; `None` only while the batch is empty.
     pub end: Option<Cursor>,
 }
@@ -50,14 +51,17 @@ impl ChangeBatch {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.spans.clear();
-        self.begin = None;
+        self.times = None;
         self.end = None;
     }
 
     /// The row that was appended last stands here.
     #[inline]
     pub fn reached(&mut self, position: Cursor) {
-        self.begin.get_or_insert(position);
+        match &mut self.times {
+            Some(times) => times.add(position.timestamp_us),
+            none => *none = Some(EventTimes::of(position.timestamp_us)),
+        }
         self.end = Some(position);
     }
 

@@ -1,5 +1,7 @@
 //! Messages as they were read from the broker, many at once, in one buffer.
 
+use std::collections::BTreeMap;
+
 /// A borrowed view of one message. `key` and `value` are `None` where Kafka has null, not empty bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
@@ -81,5 +83,19 @@ impl MessageBatch {
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Message<'_>> {
         (0..self.spans.len()).map(|index| self.get(index))
+    }
+
+    /// When the newest message of each partition was stored, where it has a time. Reads the index and no message.
+    pub fn newest_ms(&self) -> BTreeMap<i32, i64> {
+        let mut newest = BTreeMap::new();
+        // Messages of a partition come one after the other, many at a time.
+        for run in self.spans.chunk_by(|one, next| one.partition == next.partition) {
+            let of_run = run.iter().map(|span| span.timestamp_ms).filter(|&time| time >= 0).max();
+            if let Some(time) = of_run {
+                let known = newest.entry(run[0].partition).or_insert(time);
+                *known = time.max(*known);
+            }
+        }
+        newest
     }
 }

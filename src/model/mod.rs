@@ -7,6 +7,7 @@
 
 pub mod change;
 pub mod decimal;
+pub mod event_times;
 pub mod local_time;
 pub mod message;
 pub mod micro_batch;
@@ -16,6 +17,7 @@ pub mod schema;
 pub mod totals;
 
 pub use change::{ChangeBatch, Operation};
+pub use event_times::EventTimes;
 pub use message::{Message, MessageBatch};
 pub use micro_batch::{Counts, DatedBatch, MicroBatch};
 pub use position::{Cursor, Key, OffsetRange, PartitionOffset};

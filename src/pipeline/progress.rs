@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::model::{Counts, Cursor, OffsetRange, PartitionOffset};
+use crate::model::{Counts, Cursor, EventTimes, OffsetRange, PartitionOffset};
 
 /// Reports kept for `recent_progress`, as many as Spark keeps by default.
 const KEPT_REPORTS: usize = 100;
@@ -84,8 +84,8 @@ pub struct BatchReport {
     pub since_last: Option<Duration>,
     /// Phase names and durations, in order.
     pub phases: Vec<(&'static str, Duration)>,
-    /// Timestamps of the oldest and the newest row, UTC microseconds.
-    pub event_us: Option<(i64, i64)>,
+    /// Timestamps of the rows, UTC.
+    pub events: Option<EventTimes>,
     pub source: String,
     pub span: Span,
     /// Offsets that a bounded run has still to read.
@@ -147,16 +147,20 @@ impl BatchReport {
     }
 
     fn event_time(&self) -> Option<Value> {
-        let (least, greatest) = self.event_us?;
+        let events = self.events?;
         let text = |us| DateTime::from_timestamp_micros(us).map(moment);
-        Some(json!({ "min": text(least)?, "max": text(greatest)? }))
+        Some(json!({
+            "min": text(events.least_us)?, "max": text(events.greatest_us)?, "avg": text(events.mean_us())?,
+        }))
     }
 
     /// How old the batch's rows were when it was done.
     fn observed(&self) -> Option<Value> {
-        let (least, greatest) = self.event_us?;
+        let events = self.events?;
         let age = |us: i64| (self.finished.timestamp_micros().saturating_sub(us) as f64 / 1e6).max(0.0);
-        Some(json!({ "latency": { "newest_row_sec": age(greatest), "oldest_row_sec": age(least) } }))
+        Some(
+            json!({ "latency": { "newest_row_sec": age(events.greatest_us), "oldest_row_sec": age(events.least_us) } }),
+        )
     }
 }
 
@@ -267,7 +271,7 @@ mod tests {
             duration: Duration::from_millis(20),
             since_last: Some(Duration::from_secs(2)),
             phases: vec![("stage", Duration::from_millis(12)), ("commit", Duration::from_millis(8))],
-            event_us: Some((1_795_248_719_123_000, 1_795_248_720_623_000)),
+            events: EventTimes::of_all([1_795_248_719_123_000, 1_795_248_720_123_000, 1_795_248_720_623_000]),
             source: "Kafka[orders]".to_owned(),
             span,
             behind: None,
@@ -287,7 +291,9 @@ mod tests {
             "batchId": 7, "batchDuration": 20, "numInputRows": 160, "inputRowsPerSecond": 80.0,
             "processedRowsPerSecond": 8_000.0,
             "durationMs": { "stage": 12, "commit": 8 },
-            "eventTime": { "min": "2026-11-21T08:11:59.123Z", "max": "2026-11-21T08:12:00.623Z" },
+            "eventTime": {
+                "min": "2026-11-21T08:11:59.123Z", "max": "2026-11-21T08:12:00.623Z", "avg": "2026-11-21T08:11:59.956Z",
+            },
             "sources": [{
                 "description": "Kafka[orders]", "startOffset": { "0": 5 }, "endOffset": { "0": 165 },
                 "latestOffset": { "0": 170 }, "numInputRows": 160, "inputRowsPerSecond": 80.0,
@@ -307,7 +313,7 @@ mod tests {
     fn what_is_not_known_is_left_out() {
         let end = Cursor { timestamp_us: 0, key: None };
         let span = Span::Rows { start: None, end };
-        let unknown = BatchReport { since_last: None, event_us: None, written: None, ..report(Role::Producer, span) };
+        let unknown = BatchReport { since_last: None, events: None, written: None, ..report(Role::Producer, span) };
         let json = unknown.to_json("run", &Query::default());
         for member in ["inputRowsPerSecond", "eventTime", "observedMetrics"] {
             assert!(json.get(member).is_none(), "{member}");

@@ -64,7 +64,7 @@ impl Reporting {
             duration: taken,
             since_last: Some(taken),
             phases: Vec::new(),
-            event_us: None,
+            events: None,
             source: "generator".to_owned(),
             span: Span::Offsets { ranges: Vec::new(), ends: Vec::new() },
             behind: None,

@@ -2,15 +2,16 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 
 use super::{convert, errors, wait};
 use crate::cli::runtime;
 use crate::config::Settings;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::pipeline::Stop;
-use crate::pipeline::monitor::Monitor;
+use crate::pipeline::monitor::{Monitor, Phase};
 use crate::pipeline::progress::Reports;
 use crate::pipeline::session::{Call, Slot};
 use crate::serve::{Role, Server, Setup};
@@ -80,8 +81,17 @@ impl<S: Send + 'static> Handle<S> {
     ) -> PyResult<Result<R>> {
         let call = self.begin(py)?;
         let (slot, open, stop) = (self.slot.clone(), self.opener(open), call.stop.clone());
-        let telling = move |tell| slot.work(&call, open, |session| work(session, tell));
-        wait::for_telling_work(py, &stop, telling, told)
+        let monitor = self.monitor.clone();
+        let telling = move |tell| noted(&monitor, slot.work(&call, open, |session| work(session, tell)));
+        wait::for_telling_work(py, &stop, telling, told).inspect_err(|raised| self.note_raised(py, raised))
+    }
+
+    /// An exception of the caller's function ends a run as an error of ours does. Its words may hold a row.
+    pub fn note_raised(&self, py: Python<'_>, raised: &PyErr) {
+        if raised.is_instance_of::<PyException>(py) {
+            let kind = raised.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
+            self.monitor.enter(Phase::Failed(format!("a function that it called raised {kind}")));
+        }
     }
 
     /// Begins a call that comes back to Python between its steps.
@@ -100,9 +110,15 @@ impl<S: Send + 'static> Handle<S> {
         &self,
         open: impl FnOnce(&Settings, &Stop) -> Result<(S, Reports)> + Send + 'static,
     ) -> impl FnOnce(&Stop) -> Result<S> + Send + 'static {
-        let (settings, reports) = (self.settings.clone(), self.reports.clone());
+        let (settings, reports, monitor) = (self.settings.clone(), self.reports.clone(), self.monitor.clone());
         move |stop: &Stop| {
-            let (session, its_reports) = open(&settings, stop)?;
+            let before = monitor.enter(Phase::Starting);
+            let (session, its_reports) = open(&settings, stop).inspect_err(|error| {
+                // Nothing was begun.
+                if error.kind() == Kind::Interrupted {
+                    monitor.enter(before);
+                }
+            })?;
             *reports.lock().unwrap_or_else(PoisonError::into_inner) = its_reports;
             Ok(session)
         }
@@ -171,6 +187,15 @@ fn take(server: &Mutex<Option<Server>>) -> Option<Server> {
     server.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
+/// A run that fails is shown so until another one begins.
+fn noted<R>(monitor: &Monitor, done: Result<R>) -> Result<R> {
+    done.inspect_err(|error| {
+        if error.kind() != Kind::Interrupted {
+            monitor.enter(Phase::Failed(error.report()));
+        }
+    })
+}
+
 /// A call of several steps. Until it is finished nothing else begins over the handle.
 pub struct Steps<'a, S: Send + 'static> {
     handle: &'a Handle<S>,
@@ -185,7 +210,8 @@ impl<S: Send + 'static> Steps<'_, S> {
         work: impl FnOnce(&mut S) -> Result<R> + Send + 'static,
     ) -> PyResult<Result<R>> {
         let (slot, call, open) = (self.handle.slot.clone(), self.call.clone(), self.handle.opener(open));
-        wait::for_work(py, &self.call.stop, move || slot.step(&call, open, work))
+        let monitor = self.handle.monitor.clone();
+        wait::for_work(py, &self.call.stop, move || noted(&monitor, slot.step(&call, open, work)))
     }
 
     /// A step with the session that `open` left: `Interrupted` where it was closed meanwhile.
@@ -204,9 +230,11 @@ impl<S: Send + 'static> Steps<'_, S> {
         work: impl FnOnce(&mut S, wait::Tell) -> Result<R> + Send + 'static,
         told: impl FnMut(wait::Told) -> PyResult<()>,
     ) -> PyResult<Result<R>> {
-        let (slot, call) = (self.handle.slot.clone(), self.call.clone());
-        let telling = move |tell| slot.step(&call, |_| Err(Error::interrupted()), |session| work(session, tell));
-        wait::for_telling_work(py, &self.call.stop, telling, told)
+        let (slot, call, monitor) = (self.handle.slot.clone(), self.call.clone(), self.handle.monitor.clone());
+        let telling =
+            move |tell| noted(&monitor, slot.step(&call, |_| Err(Error::interrupted()), |session| work(session, tell)));
+        let raised = |raised: &PyErr| self.handle.note_raised(py, raised);
+        wait::for_telling_work(py, &self.call.stop, telling, told).inspect_err(raised)
     }
 
     pub fn is_stopping(&self) -> bool {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::Role;
-use crate::pipeline::monitor::{Phase, Sight};
+use crate::pipeline::monitor::{ConsumerSight, Phase, Sight};
 
 /// In one word, and why where that needs a word.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +58,23 @@ pub fn reasons(
         "waiting" => reasons.push(reason("service_away", state.text.clone().unwrap_or_default())),
         _ => {}
     }
-    if let Some(lag) = sight.lag(now, at).filter(|lag| *lag > max_lag_sec) {
-        reasons.push(reason("lag", format!("lag {lag:.1} s is above status.ready_max_lag_sec = {max_lag_sec}")));
+    match sight.lag(now, at) {
+        Some(lag) if lag > max_lag_sec => {
+            reasons.push(reason("lag", format!("lag {lag:.1} s is above status.ready_max_lag_sec = {max_lag_sec}")));
+        }
+        None if state.name == "running" && awaits_lag(role, sight) => {
+            reasons.push(reason("lag", format!("how far behind the {} is is not known yet", role.name())));
+        }
+        _ => {}
     }
     reasons
+}
+
+/// The first page of the table, or the first words of each assigned partition, will tell.
+fn awaits_lag(role: Role, sight: &Sight) -> bool {
+    match role {
+        Role::Producer => sight.producer.as_ref().is_none_or(|producer| producer.source.is_none()),
+        Role::Consumer => sight.consumer.as_ref().is_some_and(ConsumerSight::has_partitions),
+        Role::Generator => false,
+    }
 }

@@ -6,8 +6,8 @@
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
-use super::Role;
 use super::shared::{Moment, Shared};
+use super::{Role, part};
 use crate::pipeline::monitor::{ConsumerSight, DURATION_BOUNDS, PUBLISHED, ProducerSight, READABLE, Sight};
 use crate::telemetry::recent;
 
@@ -105,7 +105,7 @@ const POSITION_HELP: &str = "Timestamp of the newest row published, or readable"
 fn of_producer(text: &mut Text, producer: Option<&ProducerSight>, moment: &Moment) {
     lag(text, moment, PUBLISHED);
     text.counter("foodstream_polls_total", "Pages asked for").known(producer.map(|producer| producer.polls));
-    let counted = producer.and_then(|producer| producer.waiting).map(|waiting| waiting.counted);
+    let counted = producer.and_then(|producer| producer.waiting(moment.at)).map(|waiting| waiting.counted);
     let rows = counted.map(|counted| counted.rows);
     text.gauge("foodstream_unpublished_rows", "Rows above the position, as far as they were counted").known(rows);
     let capped = counted.map(|counted| u8::from(counted.rows_at_least));
@@ -137,18 +137,17 @@ fn of_consumer(text: &mut Text, shared: &Arc<Shared>, consumer: Option<&Consumer
     text.counter("foodstream_files_written_total", "Files of this run").value(written.0);
     text.counter("foodstream_bytes_written_total", "Bytes of these files").value(written.1);
     let Some(consumer) = consumer else { return };
-    partitions(text, shared, consumer);
+    partitions(text, shared, consumer, moment);
     text.gauge("foodstream_open_batch_messages", "Gathered and not committed").value(consumer.open);
     text.gauge("foodstream_commit_number", "The last commit of the lake's log").known(consumer.commit);
     let sizes = shared.lake_sizes(consumer.commit);
     text.gauge("foodstream_lake_rows", "Rows of the whole lake").value(consumer.lake.accepted);
-    let files: u64 = sizes.values().map(|size| size.files).sum();
-    text.gauge("foodstream_lake_files", "Files of the whole lake").value(files);
-    let bytes: u64 = sizes.values().map(|size| size.bytes).sum();
-    text.gauge("foodstream_lake_bytes", "Bytes of these files").value(bytes);
+    let size = part::lake_size(&sizes, consumer.lake.accepted);
+    text.gauge("foodstream_lake_files", "Files of the whole lake").known(size.map(|size| size.files));
+    text.gauge("foodstream_lake_bytes", "Bytes of these files").known(size.map(|size| size.bytes));
 }
 
-fn partitions(text: &mut Text, shared: &Shared, consumer: &ConsumerSight) {
+fn partitions(text: &mut Text, shared: &Shared, consumer: &ConsumerSight, moment: &Moment) {
     let topic = shared.facts.topic.as_deref().unwrap_or_default();
     let mut family = |name: &'static str, help: &str, value: &dyn Fn(i32) -> Option<i64>| {
         let mut family = text.gauge(name, help);
@@ -160,8 +159,8 @@ fn partitions(text: &mut Text, shared: &Shared, consumer: &ConsumerSight) {
     };
     let committed = |partition| consumer.committed.get(&partition).copied();
     family("foodstream_committed_offset", "Next offset to read, as the lake has it", &committed);
-    family("foodstream_end_offset", "End of the partition", &|partition| consumer.ends.get(&partition).copied());
-    let behind = |partition| consumer.lag_of(partition).map(|lag| lag as i64);
+    family("foodstream_end_offset", "End of the partition", &|partition| consumer.end_of(partition));
+    let behind = |partition| consumer.lag_of(partition, moment.at).map(|lag| lag as i64);
     family("foodstream_lag_messages", "Messages between the two", &behind);
 }
 

@@ -19,6 +19,7 @@ mod page;
 mod part;
 mod peers;
 mod pipeline;
+mod process;
 mod registry;
 mod respond;
 mod shared;
@@ -67,11 +68,11 @@ pub struct Setup {
     pub role: Role,
     pub run_id: String,
     pub monitor: Monitor,
-    /// Of the run; `None` where runs come and go.
+    /// Of the run; `None` where runs come and go, and each tells the monitor how it ended.
     pub stop: Option<Stop>,
 }
 
-/// A running server. Dropping it without [`Server::end`] ends it as a clean end does.
+/// A running server. Dropping it without [`Server::end`] ends it as the last run ended.
 pub struct Server {
     shared: Arc<Shared>,
     registry: Option<Registry>,
@@ -131,6 +132,11 @@ impl Server {
 
     fn close(&mut self, failure: Option<String>) {
         let Some(thread) = self.thread.take() else { return };
+        // Where runs come and go, it ends as the last of them did.
+        let failure = failure.or_else(|| match self.shared.monitor.phase() {
+            Phase::Failed(words) => Some(words),
+            _ => None,
+        });
         self.shared.monitor.enter(failure.clone().map_or(Phase::Ended, Phase::Failed));
         let (registry, ending) = (self.registry.take(), self.ending.clone());
         let (ended, waiting) = std::sync::mpsc::channel::<()>();

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use super::Role;
 use super::shared::{Moment, Shared};
 use crate::config::Settings;
-use crate::lake::Head;
+use crate::lake::{FolderSize, Head};
 use crate::model::Period;
 use crate::pipeline::monitor::{ConsumerSight, Latency, NumberedReport, ProducerSight, Sight};
 use crate::telemetry::recent::{self, RecentLine};
@@ -182,7 +182,7 @@ fn totals(role: Role, sight: &Sight) -> Value {
 fn producer_json(shared: &Shared, producer: &ProducerSight, at: &Moment) -> Value {
     let micros = |moment: DateTime<Utc>| moment.to_rfc3339_opts(SecondsFormat::Micros, true);
     let holder = producer.source.as_ref().and_then(|source| source.holder.as_ref());
-    let waiting = producer.waiting.map(|waiting| (waiting.counted, waiting.at)).unzip();
+    let waiting = producer.waiting(at.at).map(|waiting| (waiting.counted, waiting.at)).unzip();
     let (counted, measured) = waiting;
     json!({
         "source": shared.facts.source,
@@ -213,25 +213,29 @@ fn producer_json(shared: &Shared, producer: &ProducerSight, at: &Moment) -> Valu
 fn consumer_json(shared: &Arc<Shared>, consumer: &ConsumerSight, at: &Moment) -> Value {
     let sizes = shared.lake_sizes(consumer.commit);
     let days = consumer.head.as_ref().map(|head| shared.days(head)).unwrap_or_default();
-    let mut dates: BTreeMap<String, (Option<u64>, u64, u64)> = BTreeMap::new();
+    let micros = |us| DateTime::from_timestamp_micros(us).map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true));
+    let mut dates: BTreeMap<NaiveDate, (Option<u64>, Option<FolderSize>)> = BTreeMap::new();
     for (date, size) in sizes.iter() {
-        dates.insert(date.to_string(), (None, size.files, size.bytes));
+        dates.insert(*date, (None, Some(*size)));
     }
     for (date, day) in days.iter() {
-        dates.entry(date.clone()).or_default().0 = Some(day.rows);
+        dates.entry(*date).or_default().0 = Some(day.rows);
     }
     let omitted = dates.len().saturating_sub(MAX_DATES);
-    let partitions = dates
-        .iter()
-        .skip(omitted)
-        .map(|(date, (rows, files, bytes))| json!({ "date": date, "rows": rows, "files": files, "bytes": bytes }));
+    let partitions = dates.iter().skip(omitted).map(|(date, (rows, size))| {
+        let (files, bytes) = size.map(|size| (size.files, size.bytes)).unzip();
+        let newest = consumer.newest_us.get(date).copied().and_then(micros);
+        json!({ "date": date.to_string(), "rows": rows, "files": files, "bytes": bytes, "newest_event": newest })
+    });
+    let (files, bytes) = lake_size(&sizes, consumer.lake.accepted).map(|size| (size.files, size.bytes)).unzip();
     let partition = |&partition: &i32| {
         json!({
             "partition": partition,
             "assigned": consumer.assigned.contains(&partition),
             "committed": consumer.committed.get(&partition),
-            "end": consumer.ends.get(&partition),
-            "lag": consumer.lag_of(partition),
+            "end": consumer.end_of(partition),
+            "lag": consumer.lag_of(partition, at.at),
+            "newest_at": consumer.newest_of(partition).map(moment),
         })
     };
     let reasons = consumer.rejects.by_reason.iter().map(|((reason, column), tally)| {
@@ -240,7 +244,6 @@ fn consumer_json(shared: &Arc<Shared>, consumer: &ConsumerSight, at: &Moment) ->
             "last_at": tally.last.map(moment), "sample": tally.sample,
         })
     });
-    let micros = |us| DateTime::from_timestamp_micros(us).map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true));
     json!({
         "topic": shared.facts.topic,
         "group": shared.facts.group,
@@ -249,14 +252,14 @@ fn consumer_json(shared: &Arc<Shared>, consumer: &ConsumerSight, at: &Moment) ->
         "committed_at": consumer.committed_at.map(moment),
         "readable_to": consumer.readable_to_us.and_then(micros),
         "partitions": consumer.committed.keys().map(partition).collect::<Value>(),
-        "messages_behind": consumer.behind(),
+        "messages_behind": consumer.behind(at.at),
         "end_offsets_at": consumer.ends_at.map(moment),
         "open_batch_messages": consumer.open,
         "readable_sec": at.sight.lag(at.now, at.at),
         "lake_totals": {
             "rows": consumer.lake.accepted,
-            "files": sizes.values().map(|size| size.files).sum::<u64>(),
-            "bytes": sizes.values().map(|size| size.bytes).sum::<u64>(),
+            "files": files,
+            "bytes": bytes,
         },
         "lake_partitions": partitions.collect::<Value>(),
         "lake_partitions_omitted": omitted,
@@ -269,8 +272,17 @@ fn consumer_json(shared: &Arc<Shared>, consumer: &ConsumerSight, at: &Moment) ->
     })
 }
 
+/// Of all folders, as they were last listed; `None` where rows are known, and no folder yet that could hold them.
+pub fn lake_size(sizes: &BTreeMap<NaiveDate, FolderSize>, rows: u64) -> Option<FolderSize> {
+    let add = |sum: FolderSize, size: &FolderSize| FolderSize {
+        files: sum.files + size.files,
+        bytes: sum.bytes + size.bytes,
+    };
+    (rows == 0 || !sizes.is_empty()).then(|| sizes.values().fold(FolderSize::default(), add))
+}
+
 /// The newest days, by date.
-pub type Days = BTreeMap<String, Day>;
+pub type Days = BTreeMap<NaiveDate, Day>;
 
 /// Rows and sums of a day, whatever the groups within it.
 #[derive(Debug, Default)]
@@ -286,14 +298,14 @@ pub fn days(head: &Head) -> Days {
         Period::Hour(start) => start.date_naive(),
     };
     let newest = head.totals.periods().map(date).max();
-    let shown = |date: chrono::NaiveDate| newest.is_none_or(|newest| (newest - date).num_days() < MAX_DATES as i64);
+    let shown = |date: NaiveDate| newest.is_none_or(|newest| (newest - date).num_days() < MAX_DATES as i64);
     // A sum past all digits is refused at its commit; here it would only be missing.
     let folded = head.totals.fold(|period, _| Some(date(period)).filter(|date| shown(*date))).unwrap_or_default();
     let day = |group: crate::model::Group| Day {
         rows: group.rows,
         sums: group.columns.into_iter().filter_map(|(column, measure)| Some((column, measure.sum?))).collect(),
     };
-    folded.into_iter().map(|(date, group)| (date.to_string(), day(group))).collect()
+    folded.into_iter().map(|(date, group)| (date, day(group))).collect()
 }
 
 fn daily(days: &Days) -> Value {
@@ -301,7 +313,7 @@ fn daily(days: &Days) -> Value {
     json!({
         "measures": measures,
         "days": days.iter()
-            .map(|(date, day)| json!({ "date": date, "rows": day.rows, "sums": day.sums }))
+            .map(|(date, day)| json!({ "date": date.to_string(), "rows": day.rows, "sums": day.sums }))
             .collect::<Value>(),
     })
 }

@@ -162,7 +162,8 @@ impl Peers {
     /// Their parts, with all that is kept of each or without the long members.
     pub fn parts(&self, full: bool) -> Vec<Value> {
         let newest = self.newest_alive();
-        let shown = self.known.values().filter(|peer| !(peer.is_silent() && peer.is_replaced(&newest)));
+        let is_past = |peer: &Peer| (peer.is_silent() || peer.has_failed()) && peer.is_replaced(&newest);
+        let shown = self.known.values().filter(|peer| !is_past(peer));
         shown.map(|peer| peer.to_json(full)).collect()
     }
 }
@@ -258,9 +259,19 @@ impl Peer {
         self.silent.as_ref().is_some_and(|(since, _)| now.saturating_duration_since(*since) >= SILENT)
     }
 
+    /// Its last run failed, and it still answers.
+    fn has_failed(&self) -> bool {
+        self.part.as_ref().is_some_and(|part| part["state"] == "failed")
+    }
+
     /// Another one of its role has started since and answers.
     fn is_replaced(&self, newest: &BTreeMap<String, String>) -> bool {
-        newest.get(&self.registration.role).is_some_and(|started| *started > self.registration.started_at)
+        // When it failed is known to the moment: a worker that began beside it took no place of its.
+        let since = match &self.gone {
+            Some(gone) if gone.state == "failed" => &gone.at,
+            _ => &self.registration.started_at,
+        };
+        newest.get(&self.registration.role).is_some_and(|started| started > since)
     }
 
     fn to_json(&self, full: bool) -> Value {

@@ -1,7 +1,8 @@
 //! How the processes of one pipeline find each other: a small file each, in a folder that follows from the configuration.
 //!
-//! A clean end removes the file. One that stays while its process is gone tells of a kill; the next start puts a note
-//! in its place, so that whoever watched it can tell a kill from an end. Files hold addresses and no secret.
+//! A clean end removes the file; a failure leaves a note in its place, also where nobody else is there to see it, for
+//! those who start next. A file that stays while its process is gone tells of a kill: the next start puts a note in its
+//! place, so that whoever watched it can tell a kill from an end. Files hold addresses and no secret.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::process::{self, Identity};
 use super::shared::Facts;
 use crate::clock::{Clock, SystemClock};
 
@@ -27,6 +29,9 @@ pub struct Registration {
     pub id: String,
     pub role: String,
     pub pid: u32,
+    /// Which of the processes that had, or will have, this number.
+    #[serde(default)]
+    pub process: Option<Identity>,
     pub host: String,
     pub run_id: String,
     /// For this machine.
@@ -63,6 +68,7 @@ impl Registration {
             id: facts.id.clone(),
             role: facts.role.name().to_owned(),
             pid: std::process::id(),
+            process: Identity::own(),
             host: facts.host.clone(),
             run_id: facts.run_id.clone(),
             url: facts.url.clone(),
@@ -74,7 +80,7 @@ impl Registration {
 
     /// The process is on this machine and gone.
     pub fn is_dead(&self, own_host: &str) -> bool {
-        self.host == own_host && !is_alive(self.pid)
+        self.host == own_host && process::is_gone(self.pid, self.process.as_ref())
     }
 }
 
@@ -91,6 +97,7 @@ impl Registry {
     pub fn join(folder: PathBuf, own: Registration) -> Option<Registry> {
         let joined = fs::create_dir_all(&folder).and_then(|()| {
             note_the_dead(&folder, &own.host);
+            tell_what_befell(&folder, &own.role);
             write(&folder, &format!("{}{REGISTERED}", own.id), &serde_json::to_vec(&own)?)
         });
         match joined {
@@ -103,19 +110,20 @@ impl Registry {
         }
     }
 
-    /// Takes our file away, with a note for others where we failed. The last one takes all notes and the folder.
+    /// Takes our file away, with a note where we failed. The last one that ends well takes all notes and the folder.
     pub fn leave(self, failure: Option<&str>) {
         let others = registrations(&self.folder).iter().any(|other| other.id != self.own.id);
-        // What befell those in whose place we came is past.
-        for past in notes(&self.folder).iter().filter(|note| note.of.role == self.own.role) {
+        // What befell those in whose place we came is past; a worker that failed beside us still failed.
+        let is_past = |note: &&EndNote| note.state != "failed" || note.at < self.own.started_at;
+        for past in notes(&self.folder).iter().filter(|note| note.of.role == self.own.role).filter(is_past) {
             let _ = fs::remove_file(self.folder.join(format!("{}{ENDED}", past.of.id)));
         }
-        if let Some(text) = failure.filter(|_| others) {
+        if let Some(text) = failure {
             note(&self.folder, &self.own, "failed", Some(text));
         }
         // A folder that is gone or not empty stays as it is.
         let _ = fs::remove_file(self.folder.join(format!("{}{REGISTERED}", self.own.id)));
-        if !others {
+        if !others && failure.is_none() {
             names(&self.folder, ENDED).for_each(|note| drop(fs::remove_file(note)));
             let _ = fs::remove_dir(&self.folder);
         }
@@ -173,6 +181,15 @@ fn note_the_dead(folder: &Path, own_host: &str) {
     }
 }
 
+/// On our own page a note of our role has no place: we are what came after it.
+fn tell_what_befell(folder: &Path, role: &str) {
+    for EndNote { of, at, text, .. } in notes(folder).into_iter().filter(|note| note.of.role == role) {
+        let (pid, how) =
+            (of.pid, text.map_or_else(|| "was gone without an end".to_owned(), |text| format!("failed: {text}")));
+        tracing::info!(target: "foodstream::serve", "the {role} before this one (pid {pid}, {at}) {how}");
+    }
+}
+
 fn age_of(modified: SystemTime) -> Option<Duration> {
     SystemTime::from(SystemClock.now()).duration_since(modified).ok()
 }
@@ -213,16 +230,6 @@ fn names(folder: &Path, ending: &str) -> impl Iterator<Item = PathBuf> {
         .collect();
     paths.sort();
     paths.into_iter()
-}
-
-/// A process that was killed and not yet waited for is there for the system only.
-fn is_alive(pid: u32) -> bool {
-    if let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) {
-        let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
-        return !matches!(state, Some("Z" | "X"));
-    }
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
 #[cfg(test)]

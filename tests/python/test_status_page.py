@@ -185,6 +185,8 @@ def test_the_charts_move_while_rows_flow(page: browser.Page) -> None:
         ("#chart-consume .bar", "the consumer's durations"),
         ("#kafka-partitions tbody th", "the topic's partitions"),
         ("#lake-partitions tbody th", "the lake's partitions"),
+        ("#kafka-partitions tbody td:nth-child(5)[title^='20']", "the newest message of a partition"),
+        ("#lake-partitions tbody td:nth-child(6)[title^='20']", "the newest row of a date"),
         ("#rejects-table tbody th", "the rejects"),
         ("#chart-daily .bar", "the totals"),
         ("#log-lines time", "the log"),
@@ -339,6 +341,14 @@ def test_figures_of_a_process_that_is_gone_are_called_old_until_it_is_back(
         (
             altered_status.held_back,
             {"#edge-publish": ["1,200 held back by the transaction of pid 4242 (<b>psql</b>), open for 35.1 s"]},
+        ),
+        (
+            altered_status.not_looked_at_for_a_while,
+            {
+                "#edge-publish": ["– rows", "none older than 35 s"],
+                "#edge-consume": ["– messages", "none older than 8.1 s"],
+                "#edge-readable": ["35 s behind"],
+            },
         ),
         (
             altered_status.nothing_known,

@@ -121,6 +121,15 @@ def test_the_server_shows_the_pipeline_and_no_viewer_reaches_it(
     reports = json.loads(ask(at_producer, "api/progress")[1])
     assert {report["role"] for report in reports} == {"producer", "consumer"}
     assert sum(report["sink"]["numOutputRows"] for report in reports if report["role"] == "consumer") == rows
+    events = [report["eventTime"] for report in reports if report["numInputRows"]]
+    assert all(times["min"] <= times["avg"] <= times["max"] for times in events)
+    assert any(times["min"] < times["avg"] < times["max"] for times in events)
+    newest = [found["newest_at"] for found in lake["partitions"] if found["committed"]]
+    assert newest and all(newest), "each partition that was read knows its newest message"
+    eventually(
+        lambda: newest_events(part(status(at_producer), "consumer"))[-1:] == [lake["readable_to"]],
+        "the newest row of the newest date",
+    )
     text = ask(at_producer, "api/status")[1]
     assert "student123" not in text
     eventually(lambda: ask(at_consumer, "readyz")[0] == 200, "the consumer is ready")
@@ -153,6 +162,10 @@ def test_the_server_shows_the_pipeline_and_no_viewer_reaches_it(
     assert again.wait(30) == 0
     eventually(lambda: part(status(at_producer), "consumer").get("state") == "ended", "a clean end is no fault")
     assert [path.name.split("-")[0] for path in status_folder(pipeline).glob("*.json")] == ["producer"]
+
+
+def newest_events(consumer: dict[str, Any]) -> list[str | None]:
+    return [found["newest_event"] for found in consumer["consumer"]["lake_partitions"]]
 
 
 def test_every_metric_is_documented_and_every_documented_one_is_there(
@@ -225,6 +238,59 @@ def test_a_library_opens_no_port_unless_the_configuration_says_so(pipeline: Pipe
     with pytest.raises(urllib.error.URLError):
         ask(url, "healthz")
     assert not status_folder(pipeline).exists()
+
+
+def test_a_look_at_the_table_that_hangs_is_no_lag_of_zero(pipeline: Pipeline, eventually: Callable[..., None]) -> None:
+    pipeline.start("producer", "--status-port", "0")
+    url = url_of(pipeline, "producer-1.log", eventually)
+
+    def lag() -> float | None:
+        return value(url, "foodstream_lag_seconds", stage="published")
+
+    eventually(lambda: lag() == 0, "a table without a row that waits")
+    assert value(url, "foodstream_unpublished_rows") == 0
+    with pipeline.database.connect(autocommit=False) as blocker:
+        blocker.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+        eventually(lambda: (lag() or 0) > 3, "a lag that grows while the table cannot be read")
+        assert value(url, "foodstream_unpublished_rows") is None
+        assert part(status(url), "producer")["producer"]["unpublished"]["rows"] is None
+    eventually(lambda: lag() == 0, "the table to be read again")
+
+
+def test_a_run_of_a_library_that_fails_is_shown_with_its_message_and_leaves_word(
+    pipeline: Pipeline, eventually: Callable[..., None]
+) -> None:
+    pipeline.config["status"] = {"enabled": True, "port": 0}
+    pipeline.database.sql("ALTER TABLE orders RENAME TO elsewhere")
+    with foodstream.Producer(pipeline.config) as producer:
+        with pytest.raises(foodstream.FoodstreamError) as raised:
+            producer.run(once=True)
+        url = str(producer.status["url"])
+        failed = part(status(url), "producer")
+        assert (failed["state"], failed["state_text"]) == ("failed", str(raised.value))
+        assert [reason["code"] for reason in json.loads(ask(url, "readyz")[1])["reasons"]] == ["failed"]
+        pipeline.database.sql("ALTER TABLE elsewhere RENAME TO orders")
+        assert producer.run(once=True).rows == 10
+        assert part(status(url), "producer")["state"] == "running"
+    assert not status_folder(pipeline).exists(), "it ended well"
+
+    def refuse(batch: foodstream.Batch, batch_id: str) -> None:
+        raise ValueError("Alice Smith")
+
+    with foodstream.Consumer(pipeline.config) as consumer:
+        with pytest.raises(ValueError, match="Alice"):
+            consumer.for_each_batch(refuse, once=True)
+        refused = part(status(str(consumer.status["url"])), "consumer")
+        words = "a function that it called raised ValueError"
+        assert (refused["state"], refused["state_text"]) == ("failed", words), "and nothing of a row"
+    pipeline.config["status"] = {"port": 0}
+    pipeline.start("producer")
+    shown = status(url_of(pipeline, "producer-1.log", eventually))
+    assert (part(shown, "consumer")["state"], part(shown, "consumer")["state_text"]) == ("failed", words)
+    assert shown["health"]["state"] == "down"
+    assert pipeline.run("consumer", "--once").returncode == 0
+    log = (pipeline.folder / "producer-1.log").read_text(encoding="utf-8")
+    assert "before this one" not in log, "a consumer's end is no word about a producer"
 
 
 def viewer(url: str) -> socket.socket:

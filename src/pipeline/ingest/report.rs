@@ -70,7 +70,7 @@ pub(super) fn commit(options: &Options, done: &Done, reports: &Reports, sight: &
         duration: done.stage_time + done.commit_time,
         since_last: sight.since_last,
         phases: vec![("stage", done.stage_time), ("commit", done.commit_time)],
-        event_us: sight.sampled.event_us,
+        events: sight.sampled.events,
         source: format!("Kafka[{}]", options.topic.name),
         span: Span::Offsets { ranges: done.staged.ranges.clone(), ends: sight.ends.to_vec() },
         behind: sight.behind,

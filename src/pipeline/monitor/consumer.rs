@@ -2,25 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 
+use super::samples::raise;
 use super::{BatchFigures, Latency, Monitor, READABLE, Rejects, SOURCE_TO_READABLE, Sampled};
 use crate::clock::{Clock, SystemClock};
 use crate::lake::Head;
 use crate::model::{Counts, PartitionOffset};
+
+/// The loop looks four times a second; after so long without a look there may be messages that nobody has seen.
+const STALE: Duration = Duration::from_secs(2);
+/// Dates whose newest row is kept, more than anybody is shown.
+const MAX_DATES: usize = 100;
 
 #[derive(Clone, Debug, Default)]
 pub struct ConsumerSight {
     /// Number of the log's last commit, whoever made it.
     pub commit: Option<u64>,
     pub committed_at: Option<DateTime<Utc>>,
-    /// Next offset to read, by partition, as the lake has it.
+    /// Next offset to read, by partition, as the lake has it; of one that the lake does not know yet, its first.
     pub committed: BTreeMap<i32, i64>,
     pub assigned: Vec<i32>,
     /// Ends of assigned partitions as the broker last said, and when the loop last looked.
-    pub ends: BTreeMap<i32, i64>,
+    ends: BTreeMap<i32, i64>,
     pub ends_at: Option<DateTime<Utc>>,
+    looked: Option<Instant>,
     /// Messages in the open batch.
     pub open: u64,
     /// Of this run.
@@ -34,39 +42,87 @@ pub struct ConsumerSight {
     pub head: Option<Arc<Head>>,
     /// The newest row that is readable: when it was committed at the source.
     pub readable_to_us: Option<i64>,
-    /// The newest message that is readable: when it was published.
-    newest_ms: Option<i64>,
-    /// When nothing was left to read.
-    caught_up: Option<DateTime<Utc>>,
+    /// The newest row that this run brought, by date of the lake.
+    pub newest_us: BTreeMap<NaiveDate, i64>,
+    /// By partition: when the newest message that is readable was published, and when nothing was left to read.
+    newest_ms: BTreeMap<i32, i64>,
+    caught_up: BTreeMap<i32, DateTime<Utc>>,
 }
 
 impl ConsumerSight {
-    /// Messages not yet readable in assigned partitions; `None` until the broker has said where each of them ends.
-    pub fn behind(&self) -> Option<u64> {
-        let known = self.assigned.iter().filter_map(|partition| self.lag_of(*partition));
-        let is_told = !self.ends.is_empty() && self.assigned.iter().all(|partition| self.ends.contains_key(partition));
-        is_told.then(|| known.sum())
+    /// Messages not yet readable in assigned partitions; `None` until the broker has said where each of them ends, and
+    /// where none was left at a look that is long past.
+    pub fn behind(&self, now: Instant) -> Option<u64> {
+        let left = self.assigned.iter().map(|partition| self.left_in(*partition)).sum::<Option<u64>>();
+        left.filter(|left| !self.assigned.is_empty() && (*left > 0 || self.is_fresh(now)))
     }
 
-    pub fn lag_of(&self, partition: i32) -> Option<u64> {
+    /// The same of one partition.
+    pub fn lag_of(&self, partition: i32, now: Instant) -> Option<u64> {
+        self.left_in(partition).filter(|left| *left > 0 || self.is_fresh(now))
+    }
+
+    pub fn end_of(&self, partition: i32) -> Option<i64> {
+        self.ends.get(&partition).copied()
+    }
+
+    /// When the newest message of a partition that is readable was published, as far as this run brought it.
+    pub fn newest_of(&self, partition: i32) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp_millis(*self.newest_ms.get(&partition)?)
+    }
+
+    /// Whether its lag is something to be known.
+    pub fn has_partitions(&self) -> bool {
+        !self.assigned.is_empty()
+    }
+
+    /// Seconds since the oldest message that is not readable yet was published, or a little more: those of the
+    /// partition that is worst off. `None` where it is not known of one of them.
+    pub(super) fn unread_seconds(&self, now: DateTime<Utc>, at: Instant) -> Option<f64> {
+        let seconds = self.assigned.iter().map(|partition| self.unread_seconds_of(*partition, now, at));
+        seconds.reduce(|worst, of_partition| Some(f64::max(worst?, of_partition?)))?
+    }
+
+    /// It is younger than the newest readable one of its partition, and than the last moment at which nothing was left
+    /// there.
+    fn unread_seconds_of(&self, partition: i32, now: DateTime<Utc>, at: Instant) -> Option<f64> {
+        if self.left_in(partition)? == 0 && self.is_fresh(at) {
+            return Some(0.0);
+        }
+        let since = self.newest_of(partition).max(self.caught_up.get(&partition).copied())?;
+        Some(((now - since).num_milliseconds() as f64 / 1e3).max(0.0))
+    }
+
+    /// As of the last look.
+    fn left_in(&self, partition: i32) -> Option<u64> {
         let (end, committed) = (self.ends.get(&partition)?, self.committed.get(&partition)?);
         Some(end.saturating_sub(*committed).max(0) as u64)
     }
 
-    /// Seconds since the oldest message that is not readable yet was published, or a little more: it is younger than
-    /// the newest readable one and than the last moment at which nothing was left.
-    pub(super) fn unread_seconds(&self, now: DateTime<Utc>) -> Option<f64> {
-        if self.behind()? == 0 {
-            return Some(0.0);
-        }
-        let newest = self.newest_ms.and_then(DateTime::from_timestamp_millis);
-        let since = self.caught_up.max(newest)?;
-        Some(((now - since).num_milliseconds() as f64 / 1e3).max(0.0))
+    fn is_fresh(&self, now: Instant) -> bool {
+        self.looked.is_some_and(|looked| now.saturating_duration_since(looked) < STALE)
     }
 
-    fn look(&mut self, now: DateTime<Utc>) {
-        if self.behind() == Some(0) {
-            self.caught_up = Some(now);
+    /// Notes the partitions of which nothing was left at the last look.
+    fn note_caught_up(&mut self) {
+        let Some(looked) = self.ends_at else { return };
+        for &partition in &self.assigned {
+            if self.left_in(partition) == Some(0) {
+                self.caught_up.insert(partition, looked);
+            }
+        }
+    }
+
+    fn note_newest(&mut self, sampled: &Sampled) {
+        self.readable_to_us = self.readable_to_us.max(sampled.events.map(|events| events.greatest_us));
+        for (&partition, &time) in &sampled.newest_ms {
+            raise(&mut self.newest_ms, partition, time);
+        }
+        for (&date, &time) in &sampled.newest_us {
+            raise(&mut self.newest_us, date, time);
+        }
+        while self.newest_us.len() > MAX_DATES {
+            self.newest_us.pop_first();
         }
     }
 }
@@ -76,6 +132,8 @@ impl ConsumerSight {
 pub struct Standing<'a> {
     pub head: &'a Head,
     pub assigned: Vec<i32>,
+    /// Where the open batch began, by assigned partition.
+    pub begins: Vec<PartitionOffset>,
     pub ends: Vec<PartitionOffset>,
     pub open: u64,
 }
@@ -95,7 +153,7 @@ pub struct CommittedBatch<'a> {
 
 impl Monitor {
     pub fn standing(&self, standing: Standing<'_>) {
-        let now = SystemClock.now();
+        let (now, at) = (SystemClock.now(), SystemClock.instant());
         let known = self.lock().consumer.as_ref().and_then(|consumer| consumer.head.clone());
         let known = known.filter(|head| head.number == standing.head.number);
         // Totals may be large: they are copied before the lock is taken, and dropped after.
@@ -105,18 +163,21 @@ impl Monitor {
         let past = std::mem::replace(&mut consumer.head, head);
         consumer.commit = Some(standing.head.number);
         consumer.lake = standing.head.counts;
-        consumer.committed.clone_from(&standing.head.positions);
+        consumer.committed.extend(&standing.head.positions);
+        for begin in standing.begins {
+            consumer.committed.entry(begin.partition).or_insert(begin.offset);
+        }
         consumer.assigned = standing.assigned;
         consumer.ends = standing.ends.iter().map(|end| (end.partition, end.offset)).collect();
-        consumer.ends_at = Some(now);
+        (consumer.ends_at, consumer.looked) = (Some(now), Some(at));
         consumer.open = standing.open;
-        consumer.look(now);
+        consumer.note_caught_up();
         drop(sight);
         drop(past);
     }
 
     pub fn committed(&self, batch: CommittedBatch<'_>) {
-        let (now, at) = (SystemClock.now(), SystemClock.instant());
+        let at = SystemClock.instant();
         let CommittedBatch { head, counts, files, bytes, sampled, rejects, figures, .. } = batch;
         let mut sight = self.lock();
         if counts.input > 0 {
@@ -125,20 +186,19 @@ impl Monitor {
         let consumer = sight.consumer.get_or_insert_default();
         consumer.commit = Some(head.number);
         consumer.committed_at = Some(batch.at);
-        consumer.committed.clone_from(&head.positions);
+        consumer.committed.extend(&head.positions);
         consumer.lake = head.counts;
         consumer.counts.add(counts);
         consumer.files += files;
         consumer.bytes += bytes;
         consumer.rejects.merge(rejects);
-        consumer.newest_ms = consumer.newest_ms.max(sampled.published_ms.iter().copied().max());
-        consumer.readable_to_us = consumer.readable_to_us.max(sampled.event_us.map(|(_, newest)| newest));
-        consumer.look(now);
+        consumer.note_newest(sampled);
+        consumer.note_caught_up();
         let (now_ms, now_us) = (batch.at.timestamp_millis() as f64, batch.at.timestamp_micros() as f64);
-        let since_published = sampled.published_ms.iter().map(|&time| (now_ms - time as f64) / 1e3);
+        let since_published = sampled.published_ms.values().iter().map(|&time| (now_ms - time as f64) / 1e3);
         let latency = sight.latencies.entry(READABLE).or_insert_with(|| Latency::new(at));
         latency.add(at, counts.input, since_published);
-        let since_created = sampled.created_us.iter().map(|&time| (now_us - time as f64) / 1e6);
+        let since_created = sampled.created_us.values().iter().map(|&time| (now_us - time as f64) / 1e6);
         let latency = sight.latencies.entry(SOURCE_TO_READABLE).or_insert_with(|| Latency::new(at));
         latency.add(at, counts.accepted, since_created);
     }

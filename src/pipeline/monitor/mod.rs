@@ -29,7 +29,7 @@ use crate::telemetry::recent;
 
 pub use consumer::{CommittedBatch, ConsumerSight, Standing};
 pub use latency::{Latency, Quantiles, WINDOW as LATENCY_WINDOW};
-pub use producer::{ProducerSight, PublishedRows, Waiting};
+pub use producer::{PolledPage, ProducerSight, PublishedRows, Waiting};
 pub use rejects::{RejectTally, Rejects};
 pub use samples::Sampled;
 pub use services::{Service, ServiceSight};
@@ -116,13 +116,14 @@ impl Sight {
         (!self.work.is_empty()).then(|| rows as f64 / time.as_secs_f64().max(1e-6))
     }
 
-    /// Seconds that the oldest row waits which is not published, or not readable, yet; zero where none is known to
-    /// wait, `None` where nothing is known.
+    /// Seconds that the oldest row waits which is not published, or not readable, yet. Zero where the last look found
+    /// none and is of a moment ago; where no look comes, seconds since it, for which rows may wait. `None` where nothing
+    /// is known.
     pub fn lag(&self, now: DateTime<Utc>, at: Instant) -> Option<f64> {
         let away = |service| self.services.get(&service).is_some_and(|sight| sight.up == Some(false));
         match (&self.producer, &self.consumer) {
             (Some(producer), _) if !away(Service::Postgres) => producer.unpublished_seconds(at),
-            (_, Some(consumer)) => consumer.unread_seconds(now),
+            (_, Some(consumer)) => consumer.unread_seconds(now, at),
             _ => None,
         }
     }
@@ -196,8 +197,13 @@ impl Monitor {
         self.lock().clone()
     }
 
-    pub fn enter(&self, phase: Phase) {
-        self.lock().phase = phase;
+    /// Returns the phase that ends.
+    pub fn enter(&self, phase: Phase) -> Phase {
+        std::mem::replace(&mut self.lock().phase, phase)
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.lock().phase.clone()
     }
 
     pub fn failed(&self, service: Service, error: &Error) {

@@ -11,6 +11,11 @@ use crate::model::Cursor;
 
 /// A holder this young is ordinary work.
 const HELD_AFTER: Duration = Duration::from_secs(2);
+/// A page that is late by less is ordinary work, too; afterwards there may be rows that nobody has seen.
+const LATE_AFTER: Duration = Duration::from_secs(2);
+/// Rows that wait are counted with every page, but at most every five seconds; after so long more than the time
+/// between two pages a count says nothing of now.
+const COUNT_KEPT: Duration = Duration::from_secs(10);
 /// Points that stand for the rows of a transaction, which lie in the order of their timestamps.
 const POINTS: u32 = 16;
 
@@ -28,7 +33,11 @@ pub struct ProducerSight {
     pub source: Option<SourceSight>,
     /// Of the last row that is known to be published.
     pub position: Option<Cursor>,
-    pub waiting: Option<Waiting>,
+    /// The last count since there was something to count.
+    counted: Option<(Waiting, Instant)>,
+    /// When the last page came, and how soon the next one was to follow.
+    looked: Option<Instant>,
+    interval: Duration,
     /// Of the last row that was read.
     read_to_us: Option<i64>,
     /// Of the oldest row that was read and is not known to be published.
@@ -63,16 +72,31 @@ impl ProducerSight {
         self.full || self.is_held()
     }
 
+    /// How many rows wait, where that is known of now: none, or as many as were counted lately.
+    pub fn waiting(&self, now: Instant) -> Option<Waiting> {
+        let at = self.last_poll.filter(|_| self.is_on_time(now))?;
+        if !self.wants_count() {
+            return Some(Waiting { counted: WaitingRows::default(), at });
+        }
+        let is_new = |when: Instant| now.saturating_duration_since(when) < self.interval + COUNT_KEPT;
+        self.counted.filter(|(_, when)| is_new(*when)).map(|(waiting, _)| waiting)
+    }
+
+    /// No page is overdue.
+    fn is_on_time(&self, now: Instant) -> bool {
+        self.looked.is_some_and(|looked| now.saturating_duration_since(looked) < self.interval + LATE_AFTER)
+    }
+
     pub(super) fn unpublished_seconds(&self, now: Instant) -> Option<f64> {
-        let clock_us = self.source.as_ref()?.column_us(now);
-        let counted = self.waiting.map(|waiting| waiting.counted);
-        let oldest = self
-            .pending_us
-            .or(self.read_to_us.filter(|_| self.full))
-            .or(counted.and_then(|counted| counted.oldest_held_us).filter(|_| self.is_held()));
+        let source = self.source.as_ref()?;
+        let waiting = self.waiting(now);
+        let held_us = waiting.and_then(|waiting| waiting.counted.oldest_held_us);
+        let oldest = self.pending_us.or(self.read_to_us.filter(|_| self.full)).or(held_us.filter(|_| self.is_held()));
         match oldest {
-            Some(oldest) => Some(micros(clock_us.saturating_sub(oldest))),
-            None if self.is_held() && self.waiting.is_none() => None,
+            Some(oldest) => Some(micros(source.column_us(now).saturating_sub(oldest))),
+            // Rows may have come since the last look at the table, however long ago that is.
+            None if !self.is_on_time(now) => Some(now.saturating_duration_since(source.at).as_secs_f64()),
+            None if self.is_held() && waiting.is_none() => None,
             None => Some(0.0),
         }
     }
@@ -80,6 +104,20 @@ impl ProducerSight {
 
 fn micros(us: i64) -> f64 {
     (us as f64 / 1e6).max(0.0)
+}
+
+/// A page that the source answered.
+#[derive(Debug)]
+pub struct PolledPage {
+    /// Pages asked for so far.
+    pub polls: u64,
+    pub source: Option<SourceSight>,
+    /// Timestamps of its first and last row.
+    pub rows: Option<(i64, i64)>,
+    /// It was cut by its limit.
+    pub full: bool,
+    /// How soon the next one is to follow.
+    pub interval: Duration,
 }
 
 /// A transaction that is known to be committed.
@@ -100,16 +138,23 @@ impl Monitor {
         let producer = sight.producer.get_or_insert_default();
         producer.position = Some(position);
         producer.pending_us = None;
+        // What was read beyond it waits to be read again.
+        if producer.read_to_us.is_some_and(|read_to| read_to > position.timestamp_us) {
+            producer.read_to_us = Some(position.timestamp_us);
+            producer.full = true;
+        }
     }
 
-    /// After each page: what the source saw, and which rows it brought. True when rows that wait are to be counted.
-    pub fn polled(&self, polls: u64, source: Option<SourceSight>, rows: Option<(i64, i64)>, full: bool) -> bool {
-        let now = SystemClock.now();
+    /// True when rows that wait are to be counted.
+    pub fn polled(&self, page: PolledPage) -> bool {
+        let PolledPage { polls, source, rows, full, interval } = page;
+        let (now, at) = (SystemClock.now(), SystemClock.instant());
         let watched = self.is_watched();
         let mut sight = self.lock();
         let producer = sight.producer.get_or_insert_default();
         producer.polls = polls;
         producer.last_poll = Some(now);
+        (producer.looked, producer.interval) = (Some(at), interval);
         producer.full = full;
         if source.is_some() {
             producer.source = source;
@@ -120,15 +165,15 @@ impl Monitor {
             producer.read_to_us = Some(last_us);
         }
         if !producer.wants_count() {
-            producer.waiting = Some(Waiting { counted: WaitingRows::default(), at: now });
+            producer.counted = None;
             return false;
         }
         watched
     }
 
     pub fn counted(&self, counted: WaitingRows) {
-        let at = SystemClock.now();
-        self.lock().producer.get_or_insert_default().waiting = Some(Waiting { counted, at });
+        let (at, instant) = (SystemClock.now(), SystemClock.instant());
+        self.lock().producer.get_or_insert_default().counted = Some((Waiting { counted, at }, instant));
     }
 
     pub fn published(&self, published: PublishedRows) {

@@ -26,7 +26,7 @@ use crate::capture::Page;
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::failpoints::{self, reach};
-use crate::model::{ChangeBatch, Cursor};
+use crate::model::{ChangeBatch, Cursor, EventTimes};
 use crate::publish::{CommitInfo, Start};
 
 use super::monitor::{Phase, Service};
@@ -79,8 +79,8 @@ struct Open {
     since: Instant,
     horizon_us: i64,
     snapshot_xmin: u64,
-    /// Its first row.
-    begin: Cursor,
+    /// Timestamps of its rows.
+    times: EventTimes,
     /// Reading its pages.
     read_time: Duration,
 }
@@ -313,7 +313,7 @@ impl<S: BoundedSource> Replicate<S> {
             }
         };
         let end = batch.end.ok_or_else(|| Failure::Sink(Error::bug("a page with rows has no end position")))?;
-        let begin = batch.begin.unwrap_or(end);
+        let times = batch.times.unwrap_or_else(|| EventTimes::of(end.timestamp_us));
         reach(failpoints::PUBLISH_PAGE_READ).map_err(Failure::Sink)?;
         self.lines.fetched(page.rows);
         // Nothing is sent after a commit that is not known to have succeeded.
@@ -330,7 +330,7 @@ impl<S: BoundedSource> Replicate<S> {
             since,
             horizon_us: page.horizon_us,
             snapshot_xmin: page.snapshot_xmin,
-            begin: self.open.map_or(begin, |open| open.begin),
+            times: self.open.map_or(times, |open| open.times.merged(times)),
             read_time,
         });
         Ok(page)
@@ -421,7 +421,7 @@ impl<S: BoundedSource> Replicate<S> {
             rows: open.rows,
             info,
             after,
-            begin: open.begin,
+            times: open.times,
             read_time: open.read_time,
             duration: open.read_time + now.saturating_duration_since(open.since),
             since_last: self.last_commit.replace(now).map(|last| now.saturating_duration_since(last)),

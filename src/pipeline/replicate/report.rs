@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Options;
 use crate::clock::{Clock, SystemClock};
 use crate::model::position::format_timestamp_us;
-use crate::model::{Counts, Cursor};
+use crate::model::{Counts, Cursor, EventTimes};
 use crate::pipeline::progress::{BatchReport, Role, Span, milliseconds};
 use crate::publish::{CommitInfo, Start, StartOrigin};
 
@@ -143,9 +143,10 @@ fn short(cursor: Cursor) -> String {
 pub(super) struct Transaction {
     pub rows: u64,
     pub info: CommitInfo,
-    /// Positions of the transaction before, and of its own first row.
+    /// Position of the transaction before.
     pub after: Option<Cursor>,
-    pub begin: Cursor,
+    /// Timestamps of its rows, on the column's clock.
+    pub times: EventTimes,
     /// Reading its pages.
     pub read_time: Duration,
     /// From the first page to the broker's answer.
@@ -158,7 +159,7 @@ impl Transaction {
         vec![("read", self.read_time), ("commit", self.info.commit_time)]
     }
 
-    pub fn to_json(&self, options: &Options, event_us: Option<(i64, i64)>, now: DateTime<Utc>, number: u64) -> Value {
+    pub fn to_json(&self, options: &Options, events: Option<EventTimes>, now: DateTime<Utc>, number: u64) -> Value {
         let report = BatchReport {
             role: Role::Producer,
             batch_id: number,
@@ -167,7 +168,7 @@ impl Transaction {
             duration: self.duration,
             since_last: self.since_last,
             phases: self.phases(),
-            event_us,
+            events,
             source: options.source.clone(),
             span: Span::Rows { start: self.after, end: self.info.cursor },
             behind: None,

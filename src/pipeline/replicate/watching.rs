@@ -6,7 +6,7 @@ use super::report::Transaction;
 use super::{BoundedSource, Failure, Replicate};
 use crate::capture::Page;
 use crate::model::ChangeBatch;
-use crate::pipeline::monitor::{BatchFigures, PublishedRows, Service};
+use crate::pipeline::monitor::{BatchFigures, PolledPage, PublishedRows, Service};
 
 /// Rows that wait are counted this far apart: a count may take as long as a page.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
@@ -17,8 +17,14 @@ impl<S: BoundedSource> Replicate<S> {
         let Ok(page) = page else { return };
         let monitor = self.options.monitor.clone();
         monitor.answered(Service::Postgres);
-        let rows = batch.begin.zip(batch.end).map(|(begin, end)| (begin.timestamp_us, end.timestamp_us));
-        if !monitor.polled(self.done.polls, self.source.sight(), rows, page.full) {
+        let page = PolledPage {
+            polls: self.done.polls,
+            source: self.source.sight(),
+            rows: batch.times.map(|times| (times.least_us, times.greatest_us)),
+            full: page.full,
+            interval: self.options.poll_interval,
+        };
+        if !monitor.polled(page) {
             return;
         }
         let now = self.clock.instant();
@@ -37,18 +43,16 @@ impl<S: BoundedSource> Replicate<S> {
     pub(super) fn tell_commit(&mut self, transaction: &Transaction) {
         let monitor = &self.options.monitor;
         let now = self.clock.now();
-        let (first_us, last_us) = (transaction.begin.timestamp_us, transaction.info.cursor.timestamp_us);
-        let utc = |us| Some(self.source.sight()?.utc(us)?.timestamp_micros());
-        let event_us = utc(first_us).zip(utc(last_us));
-        let report = transaction.to_json(&self.options, event_us, now, self.done.transactions);
+        let events = self.source.sight().and_then(|sight| transaction.times.shifted(sight.ahead_of_column_us()));
+        let report = transaction.to_json(&self.options, events, now, self.done.transactions);
         monitor.report(&report);
         self.reports.push(report);
         monitor.answered(Service::Kafka);
         monitor.published(PublishedRows {
             rows: transaction.rows,
-            first_us,
+            first_us: transaction.times.least_us,
             position: transaction.info.cursor,
-            pending_us: self.open.map(|open| open.begin.timestamp_us),
+            pending_us: self.open.map(|open| open.times.least_us),
             figures: BatchFigures { finished: now, duration: transaction.duration, phases: transaction.phases() },
         });
     }

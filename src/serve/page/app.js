@@ -67,7 +67,7 @@ const COPIED = {
     parts: model.status.parts.map(({ id: name, role, state, services, rates, totals, producer }) => ({ id: name, role, state, services, rates, totals, producer })) }),
   charts: () => ({ latency: model.status.lag?.latency, points: points([...model.parts.values()]) }),
   batches: () => model.batches(id('batches-role').value).map(({ report }) => report),
-  partitions: () => ({ kafka: model.partitions.map(({ by, ...one }) => ({ ...one, consumer: by?.id ?? null })), lake: model.lake?.lake_partitions ?? [] }),
+  partitions: () => ({ kafka: model.partitions.map(({ by, ...one }) => ({ ...one, consumer: by?.id ?? null })), lake: model.dates }),
   rejects: () => model.rejects.map(({ key, ...one }) => one),
   daily: () => model.lake?.daily ?? null,
   log: () => log.lines(model),

@@ -198,6 +198,18 @@ export class Model {
     return { names, points };
   }
 
+  /** The lake by date, the newest first; each consumer knows the newest row of what it wrote itself. */
+  get dates() {
+    const newest = new Map();
+    for (const part of this.of('consumer')) {
+      for (const { date, newest_event: event } of part.status.consumer?.lake_partitions ?? []) {
+        if (event && !(event <= newest.get(date))) newest.set(date, event);
+      }
+    }
+    const dates = (this.lake?.lake_partitions ?? []).map((one) => ({ ...one, newest_event: newest.get(one.date) ?? null }));
+    return dates.sort((a, b) => (a.date < b.date ? 1 : -1));
+  }
+
   /** Messages behind in each partition: of the consumer it is assigned to, or of the last that knew it. */
   get partitions() {
     const found = new Map();
@@ -205,7 +217,9 @@ export class Model {
       for (const one of part.status.consumer?.partitions ?? []) {
         const before = found.get(one.partition);
         const better = Number(one.assigned) - Number(before?.assigned) || (one.committed ?? -1) - (before?.committed ?? -1);
-        if (!before || better > 0) found.set(one.partition, { ...one, by: one.assigned ? part : null });
+        const chosen = !before || better > 0 ? { ...one, by: one.assigned ? part : null } : before;
+        const newest = [one.newest_at, before?.newest_at].filter(Boolean).sort().at(-1);
+        found.set(one.partition, { ...chosen, newest_at: newest ?? null });
       }
     }
     return [...found.values()].sort((a, b) => a.partition - b.partition);

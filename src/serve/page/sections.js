@@ -147,7 +147,8 @@ export class Flow {
     const unknown = 'how long is not known';
     // Counts are some seconds old, ages are not: where none was counted, an age of a moment later would confuse.
     const oldest = (value, waiting) => (waiting === 0 || value === 0 ? 'nothing waits'
-      : value === null || value === undefined ? unknown : `oldest ${seconds(value)} old`);
+      : value === null || value === undefined ? unknown
+        : waiting > 0 ? `oldest ${seconds(value)} old` : `none older than ${seconds(value)}`);
     edge(id('edge-publish'), least(lag.rows_unpublished, lag.rows_unpublished_at_least), 'rows', oldest(lag.unpublished_sec, lag.rows_unpublished),
       broken(bringing, generated ? 'generator' : 'producer') || held || (lag.rows_unpublished_at_least ? `published at ${rate(inputs)}` : pace(lag.rows_unpublished, inputs, null)),
       { trouble: Boolean(held), broken: Boolean(broken(bringing, '')) });
@@ -176,7 +177,7 @@ export class Flow {
     const { rows, files, bytes: size } = lake?.lake_totals ?? {};
     setFacts(node.querySelector('dl'), [
       ['Readable', rowsOf(rows), exact(rows)],
-      ['Files', lake?.lake_totals ? `${count(files)}, ${bytes(size)}` : '–'],
+      ['Files', files === null || files === undefined ? '–' : `${count(files)}, ${bytes(size)}`],
       ['Last commit', lake?.committed_at ? `#${exact(lake.commit)}, ${ago(model, lake.committed_at)}` : '–', lake?.committed_at],
       ['Readable to', moment(lake?.readable_to), lake?.readable_to],
     ]);
@@ -277,6 +278,7 @@ export class Partitions {
       { label: 'Behind', number: true, text: ({ lag }) => exact(lag) },
       { label: 'In the lake up to', number: true, text: ({ committed }) => exact(committed) },
       { label: 'End', number: true, text: ({ end }) => exact(end) },
+      { label: 'Newest readable', text: ({ newest_at: newest }) => ago(this.model, newest), title: ({ newest_at: newest }) => newest },
       { label: 'Consumer', text: ({ by }) => (by ? `pid ${by.status.pid}` : 'none'), className: ({ by }) => (by ? '' : 'warnings') },
     ], ({ partition }) => partition, 'no partition yet');
     this.lake = new Table(id('lake-partitions'), [
@@ -285,14 +287,16 @@ export class Partitions {
       { label: 'Files', number: true, text: ({ files }) => exact(files) },
       { label: 'Bytes', number: true, text: ({ bytes: size }) => bytes(size) },
       { label: 'Rows a file', number: true, text: ({ rows, files }) => count(files && rows !== null ? rows / files : null) },
+      { label: 'Newest event', text: ({ newest_event: newest }) => clock(newest), title: ({ newest_event: newest }) => newest ?? 'not written since the consumer began' },
     ], ({ date }) => date, 'no partition yet');
   }
 
   show(model) {
+    this.model = model;
     this.kafka.show(model.partitions);
     const omitted = model.lake?.lake_partitions_omitted;
     setText(id('lake-caption'), `Lake: by date, the newest first${omitted ? `; ${plural(omitted, 'older date')} not shown` : ''}`);
-    this.lake.show([...(model.lake?.lake_partitions ?? [])].sort((a, b) => (a.date < b.date ? 1 : -1)));
+    this.lake.show(model.dates);
   }
 }
 

@@ -1,5 +1,9 @@
 //! The server over real sockets, with a monitor that no loop feeds.
 
+mod end;
+mod processes;
+
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -9,7 +13,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::Overrides;
-use crate::pipeline::monitor::Service;
+use crate::lake::{FolderSize, Head};
+use crate::model::{Counts, PartitionOffset, Totals};
+use crate::pipeline::monitor::{Service, Standing};
 
 /// Longest real time an answer may take: reached only by one that never comes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -191,6 +197,66 @@ fn ready_means_running_with_every_service_and_little_lag() {
 }
 
 #[test]
+fn what_lags_to_an_unknown_degree_is_not_ready_and_shows_no_figure() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), json!({ "port": 0 }));
+    let reasons = |server: &Server| {
+        let (code, body) = get(server, "/readyz");
+        (code, serde_json::from_str::<Value>(&body).unwrap()["reasons"].clone())
+    };
+    let producer = start(&settings, Role::Producer, "0000aaaa-1");
+    producer.shared.monitor.enter(Phase::Running);
+    let unknown = json!([{ "code": "lag", "text": "how far behind the producer is is not known yet" }]);
+    assert_eq!(reasons(&producer), (503, unknown), "no page of the table came yet");
+    let consumer = start(&settings, Role::Consumer, "0000bbbb-1");
+    let monitor = &consumer.shared.monitor;
+    monitor.enter(Phase::Running);
+    stand(monitor, &[0, 1], &[(0, 5)]);
+    assert_eq!(reasons(&consumer).1[0]["code"], "lag", "the end of one partition is not known");
+    let shown = status(&consumer);
+    let own = part(&shown, "consumer");
+    assert_eq!((&own["consumer"]["messages_behind"], &own["lag_sec"]), (&Value::Null, &Value::Null), "{shown}");
+    assert_eq!(shown["lag"]["seconds"], Value::Null);
+    let metrics = get(&consumer, "/metrics").1;
+    assert!(!metrics.contains("\nfoodstream_lag_seconds"), "{metrics}");
+    // The loop looks all the while; one look is soon old.
+    eventually(|| {
+        stand(monitor, &[0, 1], &[(0, 5), (1, 5)]);
+        let metrics = get(&consumer, "/metrics").1;
+        reasons(&consumer) == (200, json!([])) && metrics.contains("\nfoodstream_lag_seconds{stage=\"readable\"} 0\n")
+    });
+    stand(monitor, &[], &[]);
+    assert_eq!(reasons(&consumer), (200, json!([])), "one that waits for partitions does all it has to");
+}
+
+/// A look of the consumer's loop at a lake that has five messages of each of two partitions.
+fn stand(monitor: &Monitor, assigned: &[i32], ends: &[(i32, i64)]) {
+    let head = Head {
+        number: 1,
+        hash: String::new(),
+        positions: [(0, 5), (1, 5)].into(),
+        topic: "orders".to_owned(),
+        topic_id: "id".to_owned(),
+        counts: Counts { input: 10, accepted: 10, rejected: 0 },
+        totals: Totals::default(),
+    };
+    let ends = ends.iter().map(|&(partition, offset)| PartitionOffset { partition, offset }).collect();
+    monitor.standing(Standing { head: &head, assigned: assigned.to_vec(), begins: Vec::new(), ends, open: 0 });
+}
+
+#[test]
+fn a_lake_with_rows_that_was_not_listed_yet_has_no_known_size() {
+    let folders = [("2026-11-28", 2, 30), ("2026-11-29", 1, 12)];
+    let listed = BTreeMap::from(folders.map(|(date, files, bytes)| {
+        let date: chrono::NaiveDate = date.parse().unwrap();
+        (date, FolderSize { files, bytes })
+    }));
+    assert_eq!(part::lake_size(&listed, 7), Some(FolderSize { files: 3, bytes: 42 }));
+    assert_eq!(part::lake_size(&BTreeMap::new(), 7), None);
+    assert_eq!(part::lake_size(&BTreeMap::new(), 0), Some(FolderSize::default()));
+}
+
+#[test]
 fn a_stream_begins_with_the_state_and_goes_on() {
     let (server, _folder) = server(json!({}));
     let mut stream = connect(&server);
@@ -209,97 +275,6 @@ fn a_stream_begins_with_the_state_and_goes_on() {
 }
 
 #[test]
-fn processes_of_one_configuration_see_each_other() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = settings(folder.path(), json!({ "port": 0 }));
-    let producer = start(&settings, Role::Producer, "0000aaaa-1");
-    let consumer = start(&settings, Role::Consumer, "0000bbbb-1");
-    consumer.shared.monitor.enter(Phase::Running);
-    let seen = status(&producer);
-    assert_eq!(part(&seen, "consumer")["state"], "running", "{seen}");
-    assert_eq!(part(&seen, "producer")["self"], true);
-    assert_eq!(part(&status(&consumer), "producer")["run_id"], "0000aaaa-1");
-
-    consumer.end(None);
-    eventually(|| part(&status(&producer), "consumer")["state"] == "ended");
-
-    let again = start(&settings, Role::Consumer, "0000cccc-1");
-    eventually(|| part(&status(&producer), "consumer")["state"] == "starting");
-    again.end(Some(&Error::new(crate::error::Kind::Lake, "the disk is full")));
-    eventually(|| {
-        let seen = status(&producer);
-        let failed = seen["parts"].as_array().unwrap().iter().find(|part| part["state"] == "failed");
-        failed.is_some_and(|part| part["state_text"] == "the disk is full") && seen["health"]["state"] == "down"
-    });
-    producer.end(None);
-    assert!(!folder.path().join("checkpoint_status").exists(), "the last one takes the notes with it");
-}
-
-/// The file of a process that is gone, as a kill leaves it.
-fn leave_file_of_the_dead(folder: &Path, role: &str) -> std::path::PathBuf {
-    let mut child = std::process::Command::new("true").spawn().unwrap();
-    child.wait().unwrap();
-    let registration = json!({
-        "id": format!("{role}-{}-dead", child.id()), "role": role, "pid": child.id(), "host": registry::host_name(),
-        "run_id": "dead", "url": "http://127.0.0.1:1/", "reachable": false, "topic": "orders",
-        "started_at": "2026-01-01T00:00:00.000Z",
-    });
-    let folder = folder.join("checkpoint_status");
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join(format!("{role}-{}-dead.json", child.id()));
-    std::fs::write(&file, registration.to_string()).unwrap();
-    file
-}
-
-#[test]
-fn a_process_that_is_gone_without_an_end_is_down_until_another_takes_its_place() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = settings(folder.path(), json!({ "port": 0 }));
-    let producer = start(&settings, Role::Producer, "0000aaaa-1");
-    producer.shared.monitor.enter(Phase::Running);
-    leave_file_of_the_dead(folder.path(), "consumer");
-    let seen = status(&producer);
-    assert_eq!(part(&seen, "consumer")["state"], "down", "{seen}");
-    assert_eq!(seen["health"]["state"], "down");
-    let consumer = start(&settings, Role::Consumer, "0000bbbb-1");
-    consumer.shared.monitor.enter(Phase::Running);
-    eventually(|| {
-        let seen = status(&producer);
-        part(&seen, "consumer")["state"] == "running" && seen["health"]["state"] == "ok"
-    });
-    consumer.end(None);
-    producer.end(None);
-}
-
-#[test]
-fn a_failure_from_before_the_first_look_is_shown_until_another_takes_its_place() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = settings(folder.path(), json!({ "port": 0 }));
-    let producer = start(&settings, Role::Producer, "0000aaaa-1");
-    producer.shared.monitor.enter(Phase::Running);
-    let failed = start(&settings, Role::Consumer, "0000bbbb-1");
-    failed.end(Some(&Error::new(crate::error::Kind::Lake, "the disk is full")));
-    let seen = status(&producer);
-    let consumer = part(&seen, "consumer");
-    assert_eq!((&consumer["state"], &consumer["state_text"]), (&json!("failed"), &json!("the disk is full")), "{seen}");
-    assert_eq!((&consumer["pid"], &seen["health"]["state"]), (&json!(std::process::id()), &json!("down")));
-    // It starts later by a millisecond at least.
-    let moment = Instant::now();
-    eventually(|| moment.elapsed() > Duration::from_millis(2));
-    let next = start(&settings, Role::Consumer, "0000cccc-1");
-    next.shared.monitor.enter(Phase::Running);
-    let of_next = status(&next);
-    assert_eq!(of_next["parts"].as_array().unwrap().len(), 2, "its own page shows it no more: {of_next}");
-    eventually(|| {
-        let seen = status(&producer);
-        part(&seen, "consumer")["state"] == "running" && seen["health"]["state"] == "ok"
-    });
-    next.end(None);
-    eventually(|| part(&status(&producer), "consumer")["state"] == "ended");
-    producer.end(None);
-}
-
-#[test]
 fn without_a_token_nothing_is_served_beyond_this_machine_whatever_the_name() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = settings(folder.path(), json!({ "port": 0 }));
@@ -308,22 +283,6 @@ fn without_a_token_nothing_is_served_beyond_this_machine_whatever_the_name() {
     assert!(try_start(&settings, Role::Consumer, "0000aaaa-1").is_none());
     Arc::make_mut(&mut settings).status.token = Some("0123456789abcdef0123".into());
     assert!(try_start(&settings, Role::Consumer, "0000aaaa-1").is_some());
-}
-
-#[test]
-fn a_file_that_is_no_registration_and_one_of_another_topic_are_passed_over() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = settings(folder.path(), json!({ "port": 0 }));
-    let status_folder = folder.path().join("checkpoint_status");
-    std::fs::create_dir_all(&status_folder).unwrap();
-    std::fs::write(status_folder.join("x.json"), "{\"id\": 7").unwrap();
-    let file = leave_file_of_the_dead(folder.path(), "consumer");
-    std::fs::rename(file, status_folder.join("consumer-1-other.json")).unwrap();
-    // Whoever opened it would wait for a writer.
-    let made = std::process::Command::new("mkfifo").arg(status_folder.join("pipe.json")).status().unwrap();
-    assert!(made.success());
-    let producer = start(&settings, Role::Producer, "0000aaaa-1");
-    assert_eq!(status(&producer)["parts"].as_array().unwrap().len(), 1);
 }
 
 #[test]
