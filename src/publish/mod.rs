@@ -103,7 +103,8 @@ impl<F: ProducerFactory, C: Cluster> Publisher<F, C> {
         let topic = match cluster.describe(&options.topic.name)? {
             Some(topic) => topic,
             None => {
-                // A topic that rows were published to is not made again without a word.
+                // A topic that rows were published to is not made again without a word. This looks before the fence, so
+                // what it lets pass is judged once more behind it, where the topic's id is compared (`begin_anew`).
                 plan(&mut cluster, &options)?;
                 cluster.ensure_topic(&options.topic)?
             }

@@ -4,6 +4,7 @@ use crate::broker::{Cluster, TopicDescription};
 use crate::error::Result;
 
 use super::PublisherOptions;
+use super::cursor::CursorRecord;
 use super::start::{self, Start};
 
 /// What is there already.
@@ -19,18 +20,38 @@ pub struct Found {
 
 /// Looks, checks, and changes nothing.
 ///
+/// It fences nobody, so a living producer may commit between two of its looks, and what was read first does not fit what
+/// was read last: a state file ahead of the cursor, rows on a topic without a cursor. So a contradiction counts only if
+/// the cursor record is still the one it was found with.
+///
 /// # Errors
 /// The same as [`super::Publisher::open`] for what exists already.
 pub fn plan(cluster: &mut impl Cluster, options: &PublisherOptions) -> Result<Found> {
+    let mut record = last_record(cluster, options)?;
+    loop {
+        let found = find(cluster, options, record.as_ref());
+        if found.is_ok() {
+            return found;
+        }
+        let now = last_record(cluster, options)?;
+        if now == record {
+            return found;
+        }
+        record = now;
+    }
+}
+
+fn last_record(cluster: &mut impl Cluster, options: &PublisherOptions) -> Result<Option<CursorRecord>> {
+    if !options.exactly_once || cluster.describe(&options.cursor_topic)?.is_none() {
+        return Ok(None);
+    }
+    start::check_cursor_topic(cluster, &options.cursor_topic)?;
+    start::read_back(cluster, options, options.timeout)
+}
+
+fn find(cluster: &mut impl Cluster, options: &PublisherOptions, record: Option<&CursorRecord>) -> Result<Found> {
     let topic = cluster.describe(&options.topic.name)?;
     let cursor_topic_missing = cluster.describe(&options.cursor_topic)?.is_none();
-    let record = match options.exactly_once && !cursor_topic_missing {
-        true => {
-            start::check_cursor_topic(cluster, &options.cursor_topic)?;
-            start::read_back(cluster, options, options.timeout)?
-        }
-        false => None,
-    };
-    let start = start::resolve(cluster, options, record.as_ref(), topic.as_ref())?;
+    let start = start::resolve(cluster, options, record, topic.as_ref())?;
     Ok(Found { topic, start, cursor_topic_missing })
 }

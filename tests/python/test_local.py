@@ -1,5 +1,6 @@
 """The local stack itself: it starts, stops, keeps, deletes, and leaves alone what is not its own."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ import pytest
 from foodstream import local
 from foodstream._stack import kafka, ports, postgres, process, runtime
 from foodstream._stack.errors import StackError
+from foodstream._stack.postgres import Postgres
 from foodstream.local import Stack
 
 
@@ -53,6 +55,11 @@ def foodstream_local(*arguments: str, folder: Path) -> subprocess.CompletedProce
 
 def pids(stack: Stack) -> dict[str, int]:
     return {name: started.pid for name, started in stack.running().items() if started is not None}
+
+
+def refusals(server: Postgres) -> int:
+    """How often a server has said that the memory of the one before it is in use."""
+    return server.log.read_text(encoding="utf-8").count("still in use")
 
 
 def test_up_gives_a_database_with_ten_orders_and_a_broker_and_says_where(
@@ -197,6 +204,31 @@ def test_a_killed_service_is_started_again_and_the_other_left_alone(used: Stack)
     assert used.up() == ["postgres"]
     assert pids(used)["kafka"] == before["kafka"]
     assert pids(used)["postgres"] != before["postgres"]
+
+
+def test_a_killed_servers_processes_are_waited_for_and_named_if_they_stay(
+    used: Stack, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+) -> None:
+    server = used.postgres
+    left = int(server.psql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"))
+    # Stopped, it cannot notice that the postmaster is gone.
+    os.kill(left, signal.SIGSTOP)
+    try:
+        os.kill(pids(used)["postgres"], signal.SIGKILL)
+        eventually(lambda: server.running is None, "the postmaster's end")
+        with monkeypatch.context() as impatient, pytest.raises(StackError, match=r"(?s)the one before.*still in use"):
+            impatient.setattr(postgres, "LEFT_BEHIND_TIMEOUT_SEC", 0.0)
+            server.start()
+        before = refusals(server)
+        with ThreadPoolExecutor(1) as pool:
+            started = pool.submit(server.start)
+            eventually(lambda: refusals(server) > before, "a start that is refused")
+            os.kill(left, signal.SIGCONT)
+            started.result(60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(left, signal.SIGCONT)
+    assert server.psql("SELECT 1") == "1"
 
 
 def test_a_broker_that_cannot_start_says_why_and_leaves_nothing_running(

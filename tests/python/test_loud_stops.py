@@ -129,6 +129,26 @@ def test_rows_deleted_from_the_end_of_a_table_are_no_loss(pipeline: Any) -> None
     assert keys(pipeline) == list(range(1, 18))
 
 
+def test_a_key_put_in_by_hand_and_deleted_again_stops_the_producer_until_that_is_accepted(pipeline: Any) -> None:
+    # From the database alone it is a table whose keys come again: nothing reaches the published one any more.
+    by_hand = INSERT.replace("(customer_name", "(order_id, customer_name").replace("SELECT", "SELECT {key},")
+    pipeline.database.sql(by_hand.format(key=1_000, rows=1))
+    pipeline.run("producer", "--once")
+    pipeline.database.sql("DELETE FROM orders WHERE order_id = 1000")
+    refused(pipeline, "|1000", "highest key", "put in by hand and deleted again, it is no loss", "--adopt")
+    assert pipeline.report("producer", "--once", "--adopt")["rows"] == 0
+    # Accepted for good, also while nothing new has come.
+    assert pipeline.report("producer", "--once")["rows"] == 0
+    pipeline.database.sql(by_hand.format(key=2_000, rows=1))
+    pipeline.run("producer", "--once")
+    pipeline.database.sql("DELETE FROM orders WHERE order_id = 2000")
+    refused(pipeline, "|2000", "highest key")
+    # The other way: the sequence is told of the key.
+    pipeline.database.sql("SELECT setval(pg_get_serial_sequence('orders', 'order_id'), 2000)")
+    assert pipeline.report("producer", "--once")["rows"] == 0
+    assert keys(pipeline) == [*range(1, 11), 1_000, 2_000]
+
+
 @pytest.fixture
 def server(pipeline: Any, tmp_path: Path) -> Iterator[Postgres]:
     """A server of the test's own, which the pipeline reads from."""

@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from foodstream._stack import ports, process
+from torture import limit
 from torture.crew import CONSUMER, PRODUCER, Crew
 from torture.faults import Faults
 from torture.ledger import Ledger
@@ -220,6 +222,37 @@ def test_a_machine_that_lets_nobody_mount_is_named_in_the_ledger(
     assert ledger.impossible == {Fault.FULL_DISK.value: "there is no mount program"}
     assert "not possible here: the lake's disk full: there is no mount program" in ledger.text()
     assert not ledger.faults
+
+
+def test_a_run_that_does_not_end_is_given_up_with_its_ledger_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(rig: Rig) -> None:
+        rig.ledger.kill("producer")
+        # A child, as most waits of the harness are for one.
+        subprocess.run(["sleep", "600"], check=True)
+
+    monkeypatch.setattr(Rig, "start", hang)
+    before = signal.getsignal(limit.SIGNAL)
+    ledger = run(Options(seed=0, short=True, given_limit_sec=0.5), tmp_path)
+    assert [finding.oracle for finding in ledger.findings] == ["alive"]
+    assert "given up at the start" in ledger.findings[0].what
+    said = ledger.text()
+    assert "kills: 1" in said and "given up before the oracles had looked" in said and "replay: make torture" in said
+    assert signal.getsignal(limit.SIGNAL) == before
+
+
+def test_the_limit_of_a_run_grows_with_what_is_asked_for() -> None:
+    asked = Options(seed=0, kills=200)
+    assert asked.limit_sec < Options(seed=0, kills=2_000).limit_sec
+    assert Options(seed=0, duration_sec=36_000.0).limit_sec > 36_000.0
+    assert Options(seed=0, given_limit_sec=5.0).limit_sec == 5.0
+
+
+def test_a_block_that_ends_in_time_is_left_alone() -> None:
+    with limit.limited(60.0):
+        pass
+    assert signal.getsignal(limit.SIGNAL) is signal.SIG_DFL
 
 
 def test_a_kill_of_our_own_is_no_finding_and_reaches_a_stopped_process_too(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ watch      a reader that globs the lake all the time
 commits    the commit log, held against the files it names
 oracles    what must be true when the faults have ended
 ledger     what was done, found and measured
+limit      a bound on the time of all that
 run        the order of all that
 
 python -m torture --help

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 import psycopg
 import topics
 from foodstream._stack import process
-from foodstream._stack.errors import StackError
 from foodstream._stack.kafka import Kafka
 from foodstream._stack.postgres import Postgres
 
@@ -24,9 +23,6 @@ from torture.services import take_away
 BROKER, POSTMASTER = "broker", "postmaster"
 # An armed member comes to its failpoint with its first commits, after it has joined; a starved machine takes long.
 REACH_TIMEOUT_SEC = 30.0
-# The children of a postmaster that was killed must see it before another may start.
-START_TRIES = 20
-START_AGAIN_SEC = 0.25
 # Points of the lake and of what leads to it are the consumer's; all others are passed by the producer.
 CONSUMER_POINTS = ("lake::", "consume::", "ingest::", "totals::")
 # Of all consumers one publishes totals, so that another passes these points only where it is alone.
@@ -188,14 +184,7 @@ class Faults:
         if how is signal.SIGKILL:
             self.ledger.kill(BROKER if isinstance(service, Kafka) else POSTMASTER)
         self.pause(seconds)
-        for left in reversed(range(START_TRIES)):
-            try:
-                service.start()
-                return
-            except StackError:
-                if not left:
-                    raise
-                self.pause(START_AGAIN_SEC)
+        service.start()
 
     def _roll_brokers(self, step: Step) -> None:
         """As an operator would: the next one goes when all copies are in step again."""

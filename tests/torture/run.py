@@ -17,6 +17,7 @@ from torture import oracles
 from torture.crew import CONSUMER, PRODUCER, BrokenError
 from torture.faults import Faults
 from torture.ledger import Ledger
+from torture.limit import OutOfTimeError, limited
 from torture.load import Load
 from torture.rig import Rig
 from torture.schedule import CLUSTER_DECK, DECK, SHORT_DECK, Fault, Points, Step, failpoints, plan
@@ -40,6 +41,10 @@ ALIVE_SEC = 60.0
 DRAIN_STALL_SEC = 60.0
 DRAIN_STEP_ROWS = 10_000
 FIRST_CONSUMERS = 2
+# A bound on the whole, several times what a slow machine takes: a kill with what comes between two took six seconds on
+# two cores, and the rest, start, drain and oracles, four minutes of two million rows.
+LIMIT_OF_A_KILL_SEC = 30.0
+LIMIT_OF_THE_REST_SEC = 1_800.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class Options:
     seed: int
     kills: int = 200
     duration_sec: float | None = None
+    given_limit_sec: float | None = None
     rows: int = 2_000_000
     rows_per_sec: float = 2_500.0
     short: bool = False
@@ -61,6 +67,14 @@ class Options:
         if self.short:
             return SHORT_DECK
         return DECK if self.brokers == 1 else CLUSTER_DECK
+
+    @property
+    def limit_sec(self) -> float:
+        """When the run ends in any case, with a finding."""
+        if self.given_limit_sec is not None:
+            return self.given_limit_sec
+        faults = self.kills * LIMIT_OF_A_KILL_SEC if self.duration_sec is None else self.duration_sec
+        return faults + LIMIT_OF_THE_REST_SEC
 
     @property
     def command(self) -> str:
@@ -85,6 +99,7 @@ class Run:
         self.faults = Faults(self.rig, self.rig.crew.tend)
         self.watch = Watch(self.rig.lake, self.rig.quarantine, self.ledger)
         self.begun = time.monotonic()
+        self.doing = "the start"
 
     def __call__(self) -> Ledger:
         with contextlib.ExitStack() as ends:
@@ -95,14 +110,20 @@ class Run:
             if self.options.deck.get(Fault.FULL_DISK):
                 self.rig.disk.mount()
             try:
-                self.rig.start()
-                with contextlib.closing(self._load()) as load:
-                    self._torture(load)
-                    self._drain(load)
-                self._judge()
+                with limited(self.options.limit_sec):
+                    self._play()
             except BrokenError as broken:
                 self.ledger.finds("alive", f"given up: {broken}")
+            except OutOfTimeError as late:
+                self.ledger.finds("alive", f"given up at {self.doing}: {late}")
         return self.ledger
+
+    def _play(self) -> None:
+        self.rig.start()
+        with contextlib.closing(self._load()) as load:
+            self._torture(load)
+            self._drain(load)
+        self._judge()
 
     def _load(self) -> Load:
         options = self.options
@@ -155,6 +176,7 @@ class Run:
 
     def _drain(self, load: Load) -> None:
         """Faults have ended, now the load, and then everything is to arrive by itself (O9)."""
+        self._say("drain")
         self._recover(load, "all faults")
         load.stop()
         load.top_up()
@@ -192,12 +214,14 @@ class Run:
     def _judge(self) -> None:
         self._say("oracles")
         for look in ORACLES:
+            self.doing = look.__name__
             begun = time.monotonic()
             look(self.rig.pipeline, self.ledger)
             self._say(f"{look.__name__}: {time.monotonic() - begun:.1f} s")
         self.ledger.judged = True
 
     def _say(self, what: str) -> None:
+        self.doing = what
         if self.options.verbose:
             passed = time.monotonic() - self.begun
             print(f"{passed:7.2f} s  kills {self.ledger.killed:3}  {what}", file=sys.stderr, flush=True)

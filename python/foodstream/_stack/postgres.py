@@ -14,6 +14,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,11 @@ MINIMUM_VERSION = 15
 ADMINISTRATOR = "postgres"
 # Recovery after a kill replays at most a checkpoint's worth of log; a minute covers a slow disk.
 START_TIMEOUT_SEC = 60.0
+# What a server says while processes of one that was killed still hold its shared memory. They end as soon as they
+# notice, which on a busy machine takes them seconds.
+_MEMORY_IN_USE = "pre-existing shared memory block"
+LEFT_BEHIND_TIMEOUT_SEC = 30.0
+LEFT_BEHIND_PAUSE_SEC = 0.25
 # SIGINT ends sessions and writes a checkpoint; SIGQUIT leaves that to the next start.
 STOP_STEPS = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0))
 
@@ -118,15 +124,31 @@ class Postgres:
             self._initialise(programs, prefix)
         self._clear_stale_lock()
         server = [*prefix, str(programs / "postgres"), "-D", str(self.data), "-p", str(self.port)]
+        deadline = time.monotonic() + LEFT_BEHIND_TIMEOUT_SEC
+        while (problem := self._launch(server)) is not None:
+            left_behind = _MEMORY_IN_USE in problem
+            if left_behind and time.monotonic() < deadline:
+                time.sleep(LEFT_BEHIND_PAUSE_SEC)
+                continue
+            if left_behind:
+                problem = f"found processes of the one before it for {LEFT_BEHIND_TIMEOUT_SEC:.0f} s, and {problem}"
+            raise StackError(f"PostgreSQL {problem}")
+
+    def _launch(self, server: list[str]) -> str | None:
+        """Starts the server once; what went wrong, with its own words, or None once it accepts connections."""
+        with self.log.open("ab") as log:
+            before = log.tell()
         started = process.start(server, self.log, self.folder, client_environment(""))
         started.save(self.folder / "process.json")
         ready = process.wait_until(
             lambda: not started.is_running() or self._accepts_connections(started), START_TIMEOUT_SEC
         )
-        if not ready or not started.is_running():
-            process.stop(started, STOP_STEPS)
-            problem = "ended while starting" if ready else f"did not accept connections in {START_TIMEOUT_SEC:.0f} s"
-            raise StackError(f"PostgreSQL {problem}; the end of {self.log}:\n{process.tail(self.log, 15)}")
+        if ready and started.is_running():
+            return None
+        process.stop(started, STOP_STEPS)
+        outcome = "ended while starting" if ready else f"did not accept connections in {START_TIMEOUT_SEC:.0f} s"
+        said = self.log.read_bytes()[before:].decode(errors="replace").splitlines()
+        return "\n".join([f"{outcome}; the end of {self.log}:", *said[-15:]])
 
     def stop(self) -> bool:
         """Ends the server, ending its sessions; False if it was not running."""

@@ -1,6 +1,7 @@
 //! Publishing over the broker in memory: what is published once stays published once, whatever is lost on the way.
 
 mod fences;
+mod plan;
 mod positions;
 mod stops;
 mod transactions;
