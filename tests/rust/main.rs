@@ -2,6 +2,7 @@
 //! `FOODSTREAM_TEST_KAFKA`; `make test` starts both.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations by failing")]
 
+mod allocations;
 mod broker_kafka;
 mod broker_memory;
 mod capture;

@@ -69,8 +69,8 @@ pub struct Ingest<C, K> {
     chunk: MessageBatch,
     open: MicroBatch,
     opened_at: Option<Instant>,
-    /// When the last batch with messages was closed.
-    closed_at: Option<Instant>,
+    /// When the last batch that its trigger ended was due.
+    triggered_at: Option<Instant>,
     /// Nothing can be added to the open batch: what follows it is gone.
     cut_short: bool,
     /// Where this call is to end, for those who watch it.
@@ -123,7 +123,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             chunk: MessageBatch::default(),
             open: MicroBatch::default(),
             opened_at: None,
-            closed_at: None,
+            triggered_at: None,
             cut_short: false,
             options,
             unknown_keys: 0,
@@ -389,6 +389,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     }
 
     fn cut(&mut self) -> Result<MicroBatch> {
+        self.note_trigger();
         let ranges = self.reader.cut();
         self.close_open(ranges)
     }
@@ -396,9 +397,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     fn close_open(&mut self, ranges: Vec<OffsetRange>) -> Result<MicroBatch> {
         self.take_validated()?;
         let mut batch = std::mem::take(&mut self.open);
-        if self.opened_at.take().is_some() {
-            self.closed_at = Some(self.clock.instant());
-        }
+        self.opened_at = None;
         self.cut_short = false;
         batch.ranges = ranges;
         if let Some(recent) = self.recent()? {

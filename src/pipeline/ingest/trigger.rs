@@ -1,6 +1,6 @@
 //! When the open batch is complete: full, one trigger after the one before it, or at a bounded run's targets.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Ingest;
 use super::targets::Targets;
@@ -22,14 +22,29 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         }
     }
 
-    /// How long the open batch may still grow: to one trigger after the batch before was closed, as Spark counts it;
-    /// on the way to a bounded run's targets, where nothing is waited for, to one after its first message.
-    /// `None` while it has no message.
+    /// How long the open batch may still grow. `None` while it has no message.
     pub(super) fn until_trigger(&self, targets: Option<&Targets>) -> Option<Duration> {
+        Some(self.due(targets)?.saturating_duration_since(self.clock.instant()))
+    }
+
+    /// One trigger after the batch before was due, as Spark counts it; on the way to a bounded run's targets, where
+    /// nothing is waited for, one after the first message.
+    fn due(&self, targets: Option<&Targets>) -> Option<Instant> {
         let (opened, trigger) = (self.opened_at?, self.options.trigger);
         let settle = if targets.is_some() { trigger } else { self.options.settle.min(trigger) };
         let settled = opened + settle;
-        let due = self.closed_at.map_or(settled, |closed| settled.max(closed + trigger));
-        Some(due.saturating_duration_since(self.clock.instant()))
+        Some(self.triggered_at.map_or(settled, |last| settled.max(last + trigger)))
+    }
+
+    /// The open batch ends now. A full one puts nothing off: what is left of a backlog would wait for a trigger after
+    /// all the rest was read. And the next is counted from when this one was due: were it counted from when it ended,
+    /// each would be a little later than the one before, away from a poll of the same interval that it follows.
+    pub(super) fn note_trigger(&mut self) {
+        if self.reader.is_full(self.options.limits) {
+            return;
+        }
+        if let Some(due) = self.due(None) {
+            self.triggered_at = Some(due.min(self.clock.instant()));
+        }
     }
 }

@@ -77,6 +77,55 @@ fn after_a_pause_a_batch_waits_only_for_what_was_published_with_its_first_messag
 }
 
 #[test]
+fn what_a_full_batch_leaves_over_does_not_wait_for_a_trigger_after_it() {
+    let mut bench = Bench::new(1).with_limit(3);
+    bench.options.settle = Duration::from_millis(100);
+    let (broker, lake, stop) = (bench.broker.clone(), bench.lake.clone(), bench.stop.clone());
+    let mut published = None;
+    let mut ingest = bench.open(move |poll| {
+        let published = *published.get_or_insert_with(|| {
+            append(&broker, 0, 1..=4);
+            poll.at
+        });
+        if lake.commits().len() == 2 {
+            assert!(poll.at - published < Duration::from_secs(1), "it waited {:?}", poll.at - published);
+            stop.request();
+        }
+    });
+    ingest.run(FOREVER).unwrap();
+    assert_eq!(bench.commits(), [(vec![range(0, 0, 3)], 3), (vec![range(0, 3, 4)], 1)]);
+}
+
+#[test]
+fn a_late_batch_does_not_put_off_those_after_it() {
+    const LATE: Duration = Duration::from_millis(30);
+    let mut bench = Bench::new(1);
+    bench.options.settle = Duration::from_millis(100);
+    let (broker, lake, clock, stop) =
+        (bench.broker.clone(), bench.lake.clone(), bench.clock.clone(), bench.stop.clone());
+    let (mut publish_at, mut waited) = (Duration::ZERO, Duration::ZERO);
+    let mut ingest = bench.open(move |poll| {
+        let commits = lake.commits().len();
+        if poll.at >= publish_at {
+            append(&broker, 0, 1..=1);
+            publish_at += Duration::from_secs(5);
+        }
+        let since = publish_at.saturating_sub(poll.at);
+        // Every wait takes longer than asked for, as on any busy machine.
+        if poll.at > waited {
+            clock.advance(LATE);
+            waited = poll.at + LATE;
+        }
+        if commits == 40 {
+            assert!(since > Duration::from_millis(4_500), "the last was committed {since:?} before the next poll");
+            stop.request();
+        }
+    });
+    ingest.run(FOREVER).unwrap();
+    assert_eq!(bench.commits().len(), 40);
+}
+
+#[test]
 fn a_full_batch_never_waits_for_the_trigger() {
     let bench = Bench::new(1).with_limit(2);
     bench.append(0, 1..=6);
