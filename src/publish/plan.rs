@@ -1,11 +1,14 @@
 //! What a start would find and do, without doing it: for `--dry-run`.
 
 use crate::broker::{Cluster, TopicDescription};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 
 use super::PublisherOptions;
 use super::cursor::CursorRecord;
 use super::start::{self, Start};
+
+/// Looks at what others change meanwhile; whoever changes it more often cannot be planned beside.
+const LOOKS: usize = 5;
 
 /// What is there already.
 #[derive(Clone, Debug)]
@@ -28,17 +31,19 @@ pub struct Found {
 /// The same as [`super::Publisher::open`] for what exists already.
 pub fn plan(cluster: &mut impl Cluster, options: &PublisherOptions) -> Result<Found> {
     let mut record = last_record(cluster, options)?;
-    loop {
-        let found = find(cluster, options, record.as_ref());
-        if found.is_ok() {
-            return found;
+    let mut found = find(cluster, options, record.as_ref());
+    for _ in 1..LOOKS {
+        if !found.as_ref().is_err_and(|error| error.kind() == Kind::DataLoss) {
+            break;
         }
         let now = last_record(cluster, options)?;
         if now == record {
-            return found;
+            break;
         }
         record = now;
+        found = find(cluster, options, record.as_ref());
     }
+    found
 }
 
 fn last_record(cluster: &mut impl Cluster, options: &PublisherOptions) -> Result<Option<CursorRecord>> {

@@ -132,18 +132,29 @@ def test_running_the_database_script_again_changes_nothing(used: Stack) -> None:
     assert tables == ("student", True, False)
 
 
-def test_a_later_node_is_formatted_as_the_tool_would_and_without_it(used: Stack, tmp_path: Path) -> None:
-    node = kafka.Kafka(tmp_path, 1, 2, kafka.new_cluster_id(), node_id=3)
-    node._format(["false"], tmp_path / "server.properties")
-    first, later = (folder / "data" for folder in (used.folder / "kafka-1", tmp_path))
-    assert (later / "bootstrap.checkpoint").read_bytes() == (first / "bootstrap.checkpoint").read_bytes()
-    identities = [
-        dict(line.split("=") for line in (data / "meta.properties").read_text().splitlines() if line[0] != "#")
-        for data in (first, later)
-    ]
-    assert identities[0].keys() == identities[1].keys()
-    assert identities[0]["directory.id"] != identities[1]["directory.id"]
-    assert (identities[1]["cluster.id"], identities[1]["node.id"]) == (node.cluster_id, "3")
+def test_a_later_node_is_formatted_as_the_tool_does_it_and_without_it(
+    used: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    java = [str(runtime.java()), "-cp", f"{runtime.kafka_jars()}/*"]
+    written = []
+    # At the first the tool's records are not kept yet; at the second nothing can be run.
+    for name, command in (("first", java), ("later", ["false"])):
+        node = kafka.Kafka(tmp_path / name, 1, 2, kafka.new_cluster_id(), node_id=3)
+        node.folder.mkdir()
+        properties = node.folder / "server.properties"
+        kafka._write_properties(properties, node._settings())
+        with monkeypatch.context() as patched:
+            patched.setattr(runtime, "first_records", lambda: tmp_path / "bootstrap.checkpoint")
+            node._format(command, properties)
+        data = node.folder / "data"
+        lines = (data / "meta.properties").read_text().splitlines()
+        identity = dict(line.split("=") for line in lines if not line.startswith("#"))
+        assert (identity["cluster.id"], identity["node.id"]) == (node.cluster_id, "3")
+        written.append(((data / "bootstrap.checkpoint").read_bytes(), {path.name for path in data.iterdir()}, identity))
+    (first, later) = written
+    assert first[:2] == later[:2]
+    assert first[2].keys() == later[2].keys() and first[2]["version"] == later[2]["version"]
+    assert first[2]["directory.id"] != later[2]["directory.id"]
 
 
 def test_two_stacks_run_side_by_side(used: Stack, tmp_path: Path) -> None:

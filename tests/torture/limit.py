@@ -1,7 +1,8 @@
 """A bound on the time of a whole run: whatever it waits for then, it is raised out of it.
 
-A thread looks at the clock and signals the main one, so that a wait of the harness that has no bound of its own, a
-child that does not end, or an oracle that computes for ever, cannot keep a run from its end and its ledger.
+A thread looks at the clock and signals the main one, so that a wait of the harness that has no bound of its own, or a
+child that does not end, cannot keep a run from its end and its ledger. Only Python code hears it: one call into a
+library in C is waited for.
 """
 
 import contextlib

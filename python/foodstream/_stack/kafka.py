@@ -118,7 +118,7 @@ class Kafka:
         data, kept = self.folder / "data", runtime.first_records()
         if kept.exists():
             data.mkdir(exist_ok=True)
-            shutil.copy(kept, data / kept.name)
+            shutil.copyfile(kept, data / kept.name)
             identity = {
                 "cluster.id": self.cluster_id,
                 "directory.id": new_cluster_id(),
@@ -132,9 +132,8 @@ class Kafka:
         if done.returncode != 0:
             raise StackError(f"Kafka could not format {data}: {done.stdout}{done.stderr}".strip())
         # Under its name whole or not at all; where it cannot be kept, the tool is run again.
-        with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=kept.parent, prefix="first-") as scratch:
-            shutil.copy(data / kept.name, scratch)
-            Path(scratch, kept.name).replace(kept)
+        with contextlib.suppress(OSError):
+            _write_whole(kept, (data / kept.name).read_bytes())
 
     def _settings(self) -> dict[str, object]:
         voters = self.voters or {self.node_id: self.controller_port}
@@ -173,7 +172,20 @@ class Kafka:
 
 
 def _write_properties(path: Path, properties: Mapping[str, object]) -> None:
-    path.write_text("".join(f"{key}={value}\n" for key, value in properties.items()), encoding="utf-8")
+    _write_whole(path, "".join(f"{key}={value}\n" for key, value in properties.items()).encode())
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Under its name all of it is there or nothing, also after a power cut."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as scratch:
+        try:
+            scratch.write(content)
+            scratch.flush()
+            os.fsync(scratch.fileno())
+            Path(scratch.name).replace(path)
+        except BaseException:
+            Path(scratch.name).unlink(missing_ok=True)
+            raise
 
 
 def record_archive() -> None:

@@ -17,7 +17,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::native::Failure;
 
-/// Lines an instance may write at warning or information level in one window; the others are counted.
+/// Lines an instance may write in one window at warning level, and at information level; the others are counted.
 const LINES_PER_WINDOW: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(10);
 
@@ -44,15 +44,32 @@ struct Said {
     rebalances: VecDeque<Rebalance>,
 }
 
+/// Cuts a flood of lines.
+#[derive(Default)]
 struct LogWindow {
-    began: Instant,
+    began: Option<Instant>,
     lines: u32,
+}
+
+impl LogWindow {
+    /// Whether a line may be written now; if so, how many were left out in the window before.
+    fn allow_line(&mut self, now: Instant) -> Option<u32> {
+        let mut left_out = 0;
+        if self.began.is_none_or(|began| now.saturating_duration_since(began) >= WINDOW) {
+            left_out = self.lines.saturating_sub(LINES_PER_WINDOW);
+            *self = LogWindow { began: Some(now), lines: 0 };
+        }
+        self.lines = self.lines.saturating_add(1);
+        (self.lines <= LINES_PER_WINDOW).then_some(left_out)
+    }
 }
 
 pub struct Context {
     brokers: String,
     said: Mutex<Said>,
-    window: Mutex<LogWindow>,
+    /// Apart, so that what passes by itself never crowds out a warning.
+    warnings: Mutex<LogWindow>,
+    notices: Mutex<LogWindow>,
     closing: AtomicBool,
 }
 
@@ -61,7 +78,8 @@ impl Context {
         Context {
             brokers: brokers.to_owned(),
             said: Mutex::default(),
-            window: Mutex::new(LogWindow { began: Instant::now(), lines: 0 }),
+            warnings: Mutex::default(),
+            notices: Mutex::default(),
             closing: AtomicBool::new(false),
         }
     }
@@ -151,30 +169,22 @@ impl Context {
             tracing::debug!(target: "foodstream::kafka", facility, "{line}");
             return;
         }
-        let suppressed = match self.allow_line(Instant::now()) {
-            Some(suppressed) => suppressed,
-            None => return,
+        let is_warning = level < NOTICE && !PASSING.contains(&facility);
+        let window = if is_warning { &self.warnings } else { &self.notices };
+        let Some(left_out) = window.lock().unwrap_or_else(PoisonError::into_inner).allow_line(Instant::now()) else {
+            return;
         };
-        if suppressed > 0 {
-            tracing::info!(target: "foodstream::kafka", "{suppressed} more lines of librdkafka were left out");
-        }
-        if level >= NOTICE || PASSING.contains(&facility) {
-            tracing::info!(target: "foodstream::kafka", facility, "{line}");
-        } else {
+        if is_warning {
+            if left_out > 0 {
+                tracing::warn!(target: "foodstream::kafka", "{left_out} more warnings of librdkafka were left out");
+            }
             tracing::warn!(target: "foodstream::kafka", facility, "{line}");
+        } else {
+            if left_out > 0 {
+                tracing::info!(target: "foodstream::kafka", "{left_out} more lines of librdkafka were left out");
+            }
+            tracing::info!(target: "foodstream::kafka", facility, "{line}");
         }
-    }
-
-    /// Whether a line may be written now, and how many were left out in the window before.
-    fn allow_line(&self, now: Instant) -> Option<u32> {
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut left_out = 0;
-        if now.saturating_duration_since(window.began) >= WINDOW {
-            left_out = window.lines.saturating_sub(LINES_PER_WINDOW);
-            *window = LogWindow { began: now, lines: 0 };
-        }
-        window.lines = window.lines.saturating_add(1);
-        (window.lines <= LINES_PER_WINDOW).then_some(left_out)
     }
 }
 
@@ -198,12 +208,12 @@ mod tests {
 
     #[test]
     fn a_flood_of_log_lines_is_cut_and_counted() {
-        let context = Context::new("localhost:9092");
+        let mut window = LogWindow::default();
         let start = Instant::now();
-        let written = (0..100).filter(|_| context.allow_line(start).is_some()).count();
+        let written = (0..100).filter(|_| window.allow_line(start).is_some()).count();
         assert_eq!(written, LINES_PER_WINDOW as usize);
-        assert_eq!(context.allow_line(start + WINDOW), Some(100 - LINES_PER_WINDOW));
-        assert_eq!(context.allow_line(start + WINDOW), Some(0));
+        assert_eq!(window.allow_line(start + WINDOW), Some(100 - LINES_PER_WINDOW));
+        assert_eq!(window.allow_line(start + WINDOW), Some(0));
     }
 
     #[test]
@@ -215,12 +225,14 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             let context = Context::new("localhost:9092");
             let loading = "Failed to acquire transactional PID: Broker: Coordinator load in progress: retrying";
-            context.take_log(WARNING, "GETPID", loading);
+            for _ in 0..=LINES_PER_WINDOW {
+                context.take_log(WARNING, "GETPID", loading);
+            }
             context.take_log(WARNING, "SESSTMOUT", "revoking assignment and rejoining group");
         });
         let text = lines.text();
         let levels: Vec<&str> = text.lines().map(|line| line.split_whitespace().nth(1).unwrap()).collect();
-        assert_eq!(levels, ["INFO", "WARN"], "{text}");
+        assert_eq!(levels[levels.len() - 2..], ["INFO", "WARN"], "it crowds out no warning, {text}");
     }
 
     #[test]

@@ -68,8 +68,10 @@ pub struct Ingest<C, K> {
     head: Head,
     chunk: MessageBatch,
     open: MicroBatch,
+    /// When the open batch got its first message, and its last so far.
     opened_at: Option<Instant>,
-    /// When the last batch that its trigger ended was due.
+    grown_at: Option<Instant>,
+    /// What the next trigger counts from.
     triggered_at: Option<Instant>,
     /// Nothing can be added to the open batch: what follows it is gone.
     cut_short: bool,
@@ -123,6 +125,7 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
             chunk: MessageBatch::default(),
             open: MicroBatch::default(),
             opened_at: None,
+            grown_at: None,
             triggered_at: None,
             cut_short: false,
             options,

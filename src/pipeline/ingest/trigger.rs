@@ -31,20 +31,24 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     /// nothing is waited for, one after the first message.
     fn due(&self, targets: Option<&Targets>) -> Option<Instant> {
         let (opened, trigger) = (self.opened_at?, self.options.trigger);
-        let settle = if targets.is_some() { trigger } else { self.options.settle.min(trigger) };
-        let settled = opened + settle;
+        let settled = opened + if targets.is_some() { trigger } else { self.settling() };
         Some(self.triggered_at.map_or(settled, |last| settled.max(last + trigger)))
     }
 
     /// The open batch ends now. A full one puts nothing off: what is left of a backlog would wait for a trigger after
-    /// all the rest was read. And the next is counted from when this one was due: were it counted from when it ended,
-    /// each would be a little later than the one before, away from a poll of the same interval that it follows.
+    /// all the rest was read. The next is counted from when this one was due, not from when it ended: each would be a
+    /// little later than the one before, away from a poll of the same interval that it follows. And a batch that had all
+    /// its messages earlier counts from there: after one late poll all others would wait as long.
     pub(super) fn note_trigger(&mut self) {
         if self.reader.is_full(self.options.limits) {
             return;
         }
-        if let Some(due) = self.due(None) {
-            self.triggered_at = Some(due.min(self.clock.instant()));
+        if let (Some(due), Some(grown)) = (self.due(None), self.grown_at) {
+            self.triggered_at = Some(due.min(grown + self.settling()).min(self.clock.instant()));
         }
+    }
+
+    fn settling(&self) -> Duration {
+        self.options.settle.min(self.options.trigger)
     }
 }

@@ -18,7 +18,9 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
     /// Lets the chunk be judged while the next is read.
     pub(super) fn validate_chunk(&mut self) -> Result<()> {
         self.take_validated()?;
-        self.opened_at.get_or_insert_with(|| self.clock.instant());
+        let now = self.clock.instant();
+        self.opened_at.get_or_insert(now);
+        self.grown_at = Some(now);
         self.watching.add_messages(&self.chunk);
         self.validating.submit(&mut self.chunk)
     }

@@ -126,6 +126,27 @@ fn a_late_batch_does_not_put_off_those_after_it() {
 }
 
 #[test]
+fn one_late_poll_does_not_put_off_those_after_it() {
+    const POLLS: [u64; 5] = [0, 5, 12, 15, 20];
+    let mut bench = Bench::new(1);
+    bench.options.settle = Duration::from_millis(100);
+    let (broker, lake, stop) = (bench.broker.clone(), bench.lake.clone(), bench.stop.clone());
+    let mut published = 0;
+    let mut ingest = bench.open(move |poll| {
+        if POLLS.get(published).is_some_and(|&due| poll.at >= Duration::from_secs(due)) {
+            append(&broker, 0, 1..=1);
+            published += 1;
+        }
+        if lake.commits().len() == POLLS.len() {
+            assert!(poll.at < Duration::from_secs(21), "the last poll was committed at {:?}", poll.at);
+            stop.request();
+        }
+    });
+    ingest.run(FOREVER).unwrap();
+    assert_eq!(bench.commits().len(), POLLS.len());
+}
+
+#[test]
 fn a_full_batch_never_waits_for_the_trigger() {
     let bench = Bench::new(1).with_limit(2);
     bench.append(0, 1..=6);
