@@ -409,14 +409,14 @@ print(consumer.run(once=True).accepted)
 def test_a_panic_is_a_runtime_error_that_asks_for_a_report_and_the_object_works_on(pipeline: Any) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _PANICKING, json.dumps(pipeline.config)],
-        env={**os.environ, "FAILPOINTS": "lake::staged=1*panic->off"},
+        env={**os.environ, "FAILPOINTS": "ingest::gathered=1*panic->off"},
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
     said, accepted = done.stdout.splitlines()[-2:]
-    assert said.startswith("this is a bug in foodstream, please report it: ") and "lake::staged" in said
+    assert said.startswith("this is a bug in foodstream, please report it: ") and "ingest::gathered" in said
     assert accepted == "10"
 
 
