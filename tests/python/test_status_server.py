@@ -274,7 +274,7 @@ def test_a_run_of_a_library_that_fails_is_shown_with_its_message_and_leaves_word
         assert part(status(url), "producer")["state"] == "running"
     assert not status_folder(pipeline).exists(), "it ended well"
 
-    def refuse(batch: foodstream.Batch, batch_id: str) -> None:
+    def refuse(_batch: foodstream.Batch, _batch_id: str) -> None:
         raise ValueError("Alice Smith")
 
     with foodstream.Consumer(pipeline.config) as consumer:
