@@ -4,6 +4,7 @@
 
 mod contract;
 mod faults;
+mod gates;
 mod horizon;
 mod late_commits;
 mod refusals;

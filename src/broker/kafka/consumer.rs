@@ -47,6 +47,12 @@ enum Drained {
     Stopped,
 }
 
+/// The position that an entry of the queue moves, unless it was fetched before a seek or an assignment (C4). librdkafka
+/// outdates such entries itself; what is handed out does not depend on it.
+fn due(positions: &mut BTreeMap<i32, i64>, partition: i32, offset: i64) -> Option<&mut i64> {
+    positions.get_mut(&partition).filter(|position| offset >= **position)
+}
+
 /// `GroupConsumer` over librdkafka.
 pub struct KafkaGroupConsumer {
     // Dropped before the handle.
@@ -122,9 +128,7 @@ impl KafkaGroupConsumer {
         while let Some(item) = self.queue.peek() {
             match item {
                 Item::Message(message) => {
-                    if let Some(position) = self.positions.get_mut(&message.partition)
-                        && message.offset >= *position
-                    {
+                    if let Some(position) = due(&mut self.positions, message.partition, message.offset) {
                         self.stopped_at = None;
                         if !events.is_empty() || into.len() >= most || into.byte_len() >= most_bytes {
                             return Ok(Drained::Stopped);
@@ -134,9 +138,7 @@ impl KafkaGroupConsumer {
                     }
                 }
                 Item::EndOfPartition { partition, offset } => {
-                    if let Some(position) = self.positions.get_mut(&partition)
-                        && offset >= *position
-                    {
+                    if let Some(position) = due(&mut self.positions, partition, offset) {
                         self.stopped_at = None;
                         *position = offset;
                         events.push(Event::EndOfPartition { partition, offset });
@@ -407,6 +409,18 @@ pub fn lost(topic: &str, partition: i32, wanted: i64, bounds: &[Bounds]) -> Erro
 mod tests {
     use super::*;
     use crate::error::Kind;
+
+    #[test]
+    fn c4_what_lies_before_the_own_position_is_not_handed_out_whatever_the_library_gives() {
+        let mut positions = BTreeMap::from([(0, 40), (1, 0)]);
+        assert_eq!(due(&mut positions, 0, 39), None, "from before a seek");
+        assert_eq!(due(&mut positions, 2, 90), None, "of a partition that was taken away");
+        // Offsets have gaps: control and aborted records.
+        *due(&mut positions, 0, 43).unwrap() = 44;
+        assert_eq!(due(&mut positions, 0, 43), None, "a second time");
+        assert_eq!(due(&mut positions, 0, 44), Some(&mut 44));
+        assert_eq!(due(&mut positions, 1, 0), Some(&mut 0));
+    }
 
     #[test]
     fn a_lost_offset_names_topic_partition_and_interval() {

@@ -133,7 +133,7 @@ async fn h4_a_row_security_policy_is_an_error_and_not_an_empty_page() {
 }
 
 #[tokio::test]
-async fn h4_the_session_cannot_write() {
+async fn h4_no_transaction_stays_open_between_pages() {
     let (db, admin) = TestDb::create(ORDERS).await;
     let mut source = open(db.options("orders")).await;
     page(&mut source, 10).await.unwrap();
