@@ -25,3 +25,10 @@ pub fn shared() -> Result<&'static Runtime> {
     // A runtime lost to a race is dropped where blocking is allowed: no task runs on it.
     Ok(RUNTIME.get_or_init(|| made))
 }
+
+/// Does the work on one of the runtime's own threads and waits for it. Reading thousands of pieces from a connection
+/// belongs there: the task that drives the connection then hands each piece on without waking another thread.
+pub fn wait_for<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    let runtime = shared()?;
+    runtime.block_on(runtime.spawn(work)).map_err(|panic| Error::bug("the loop panicked").because(panic))?
+}
