@@ -52,9 +52,12 @@ def _asked(arguments: Sequence[str] | None) -> Asked:
     parser.add_argument(
         "--output", type=Path, default=Path("benches/results"), metavar="DIR", help="of bench.json and bench.md"
     )
+    parser.add_argument(
+        "--add", action="store_true", help="keep what the report there holds of other parts, of the same build"
+    )
     given = parser.parse_args(arguments)
     kinds = list(KINDS) if given.kind == "both" else [given.kind]
-    return Asked(given.rows, given.rounds, kinds, given.only, given.seed, given.output)
+    return Asked(given.rows, given.rounds, kinds, given.only, given.seed, given.output, given.add)
 
 
 def _positive(text: str) -> int:

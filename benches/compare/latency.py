@@ -8,13 +8,14 @@ of one clock. Every row is accounted for: one that is never seen, or is seen twi
 
 import json
 import math
+import secrets
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from compare import product
-from compare.contest import Contestant, Outcome, Sample, Spread, contest, spread
+from compare.contest import Contestant, Outcome, Spread, contest, spread
 from compare.probes.pipeline import InLake, Rhythm, changes, pipeline
 from compare.probes.write_orders import Schedule
 from compare.process import Failed, without_settings
@@ -27,9 +28,9 @@ RATES = {10: 1, 1_000: 5}
 FAST_BARE = Rhythm(0.02, margin_ms=0)
 FAST = Rhythm(0.02)
 FAST_LAKE = Rhythm(0.02, trigger_ms=100)
-# Of the documents' configuration.
-DOCUMENTS = Rhythm(5.0, trigger_ms=5_000)
-RHYTHMS = (FAST_BARE, FAST, Rhythm(0.05), Rhythm(5.0), FAST_LAKE, Rhythm(0.05, trigger_ms=50), DOCUMENTS)
+# Of each run by its name.
+Figures = Mapping[str, Mapping[str, float]]
+RHYTHMS = (FAST_BARE, FAST, Rhythm(0.05), FAST_LAKE, Rhythm(0.05, trigger_ms=50))
 
 COLUMNS = (
     Column("rows", lambda outcome: outcome.rows, ",.0f"),
@@ -67,30 +68,45 @@ class Load:
         return self.warm_up_sec * self.rate // RATES[self.rate]
 
 
-def run(services: Services, options: Options, say: Say, *, warm_up_sec: int = 5, counted_sec: int = 30) -> Section:
+def run(services: Services, options: Options, say: Say) -> Section:
+    """Measures the fast rhythms."""
+    return measure(services, options, say, "Latency", RHYTHMS, _goals)
+
+
+def measure(
+    services: Services,
+    options: Options,
+    say: Say,
+    title: str,
+    rhythms: Sequence[Rhythm],
+    goals: Callable[[Figures], list[Goal]],
+    *,
+    warm_up_sec: int = 5,
+    counted_sec: int = 30,
+) -> Section:
     """Measures every rhythm at every rate, each with a topic and a lake of its own."""
     margin_ms = _default_margin_ms(services, options.folder)
 
-    def contestant(number: int, rhythm: Rhythm, rate: int) -> Contestant:
-        name, topic = _name(rhythm, rate), f"latency_{number}_{rate}"
+    def contestant(rhythm: Rhythm, rate: int) -> Contestant:
+        said, topic = name(rhythm, rate), f"latency_{secrets.token_hex(8)}"
         load = Load(rate, warm_up_sec, counted_sec, options.seed)
 
-        def measure(folder: Path) -> Outcome:
+        def once(folder: Path) -> Outcome:
             outcome = _measure(services, rhythm, load, margin_ms, topic, folder)
             p50, p99, most = (outcome.extra[f"{figure}_ms"] for figure in ("p50", "p99", "max"))
-            say(f"{name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {most:.1f} ms")
+            say(f"{said}: p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {most:.1f} ms")
             return outcome
 
-        return Contestant(name, "", measure)
+        return Contestant(said, "", once)
 
-    contestants = [contestant(number, rhythm, rate) for number, rhythm in enumerate(RHYTHMS) for rate in RATES]
+    contestants = [contestant(rhythm, rate) for rhythm in rhythms for rate in RATES]
     # Once: each run holds its own distribution, and is long.
     samples = contest(contestants, 1, options.seed, options.folder / "latency", say, warm_up=False)
     return Section(
-        title="Latency: commit in PostgreSQL to a Kafka reader, and to readable Parquet",
+        title=f"{title}: commit in PostgreSQL to a Kafka reader, and to readable Parquet",
         contestants=contestants,
         samples=samples,
-        goals=_goals(samples),
+        goals=goals({sample.contestant: sample.outcome.extra for sample in samples}),
         columns=COLUMNS,
         notes=(
             "Open loop: rows are inserted at a fixed rate whatever happens behind the table, one transaction in each "
@@ -107,7 +123,8 @@ def run(services: Services, options: Options, say: Say, *, warm_up_sec: int = 5,
     )
 
 
-def _name(rhythm: Rhythm, rate: int) -> str:
+def name(rhythm: Rhythm, rate: int) -> str:
+    """Of a rhythm at a rate, in the table and among the figures."""
     margin = "" if rhythm.margin_ms is None else f", margin {rhythm.margin_ms}"
     target = "Kafka" if rhythm.trigger_ms is None else f"Parquet, trigger {_time(rhythm.trigger_ms)}"
     return f"{target}, poll {_time(rhythm.poll_sec * 1_000)}{margin}, {rate} a second"
@@ -176,18 +193,14 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
-def _goals(samples: Sequence[Sample]) -> list[Goal]:
-    found = {sample.contestant: sample.outcome.extra for sample in samples}
+def _goals(found: Figures) -> list[Goal]:
     slow, fast = RATES
 
     def above_margin(rhythm: Rhythm, figure: str, *rates: int) -> Spread:
-        figures = [found[_name(rhythm, rate)] for rate in rates]
+        figures = [found[name(rhythm, rate)] for rate in rates]
         return spread([each[figure] - each["margin_ms"] for each in figures])
 
-    def documents(figure: Callable[[Mapping[str, float]], float], *rates: int) -> Spread:
-        return spread([figure(found[_name(DOCUMENTS, rate)]) for rate in rates])
-
-    committed, claim = "insert committed → ", "the documents' settings: "
+    committed = "insert committed → "
     return [
         *(
             Goal(f"{committed}Kafka reader, poll 20 ms, {margin}: {figure}", must, aim, False, measured, "ms")
@@ -202,28 +215,5 @@ def _goals(samples: Sequence[Sample]) -> list[Goal]:
             False,
             above_margin(FAST_LAKE, "p99_ms", fast),
             "ms",
-        ),
-        Goal(
-            f"{claim}insert → readable, p99",
-            10,
-            None,
-            False,
-            documents(lambda each: each["intended_p99_ms"] / 1_000, slow, fast),
-            "s",
-        ),
-        Goal(
-            f"{claim}longest micro-batch",
-            1,
-            None,
-            False,
-            documents(lambda each: each["batch_max_sec"], slow, fast),
-            "s",
-        ),
-        Goal(
-            f"{claim}bytes of Parquet over bytes of JSON, {fast:,} rows/s",
-            0.25,
-            None,
-            False,
-            documents(lambda each: each["parquet_bytes"] / each["json_bytes"], fast),
         ),
     ]

@@ -112,7 +112,7 @@ def _measure(bench: "Bench", say: Say) -> Section:
     page, commit = (spread([statistics.median(times[part]) for times in pages]) for part in ("page", "commit"))
     say(f"pages of 1,000 rows, each a transaction: median {page.median:.2f} ms, their commits {commit.median:.0f} ms")
     return Section(
-        title="Producer: PostgreSQL table → Kafka topic",
+        title=f"Producer: PostgreSQL table → Kafka topic, {options.size.rows:,} {options.size.kind} orders",
         contestants=contestants,
         samples=samples,
         goals=_goals(samples, commit),

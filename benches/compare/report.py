@@ -92,23 +92,34 @@ def markdown(report: Data) -> str:
 def brief(report: Data) -> str:
     """The figures alone, for a reader who passes by."""
     machine = report["machine"]
-    texts = [f"{machine['processor']}, {machine['cores']} cores for services and contestants; {report['began'][:10]}."]
+    texts = [f"{machine['processor']}, {machine['cores']} cores for services and contestants; {_days(report)}."]
     for section in report["sections"]:
         texts += [f"**{section['title']}**", _contestants(section)]
     return "\n\n".join(texts) + "\n"
 
 
 def _head(report: Data) -> list[str]:
-    machine, options = report["machine"], report["options"]
+    machine = report["machine"]
     return [
-        f"Contests have {options['rounds']} counted rounds in random order after a warm-up, seed {options['seed']}; "
-        "what ran once says so. A figure is the median of the rounds, brackets hold both ends; a ratio is made within "
-        "a round, and the worse end of its spread decides whether a goal is met.",
+        f"Contests have {_range([section['rounds'] for section in report['sections']])} counted rounds in random order "
+        f"after a warm-up, seed {report['seed']}; what ran otherwise says so. A figure is the median of the rounds, "
+        "brackets hold both ends; a ratio is made within a round, and the worse end of its spread decides whether a "
+        "goal is met.",
         f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}; "
         "PostgreSQL, the broker and whatever is measured share it. "
         + ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-        + f". Measured on {report['began'][:10]}.",
+        + f". Measured on {_days(report)}.",
     ]
+
+
+def _days(report: Data) -> str:
+    return _range([section["began"][:10] for section in report["sections"]])
+
+
+def _range(values: Sequence[Any]) -> str:
+    """The one value, or the least and the greatest of them."""
+    least, greatest = min(values), max(values)
+    return f"{least}" if least == greatest else f"{least} to {greatest}"
 
 
 def _section(section: Data) -> list[str]:

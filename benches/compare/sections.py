@@ -1,7 +1,7 @@
 """What a part of the benchmark is asked with and what it hands back; the report is made from these alone.
 
-A part is a module with ``run(services, options, say) -> Section``: ``consume``, ``publish``, ``latency``,
-``footprint``. It measures, judges nothing and prints only through ``say``.
+A part is a module with ``run(services, options, say) -> Section``: ``consume``, ``publish``, ``latency`` and the others
+that ``measure`` lists. It measures, judges nothing and prints only through ``say``.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -11,6 +11,7 @@ import pytest
 
 from compare import report
 from compare.contest import Contestant, Outcome, Sample, Spread, contest, ratios
+from compare.measure import kept, merged
 from compare.process import Failed, Usage, run
 from compare.sections import SPEED, Column, Goal, Section, extra
 
@@ -163,6 +164,14 @@ def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
     assert report.judge(Goal("a must alone", 2.2, None, True, Spread(9.0, 9.0, 9.0))) == "must"
 
 
+BUILD = {
+    "machine": {"processor": "A", "cores": 2, "memory_gb": 24, "system": "Linux 6"},
+    "versions": {"foodstream": "1.0"},
+    "build": "5c8b3f0e9d2a7741",
+    "seed": 1,
+}
+
+
 def a_report() -> report.Data:
     section = Section(
         title="Kafka → Parquet",
@@ -179,14 +188,9 @@ def a_report() -> report.Data:
         notes=["All wrote the same rows."],
         facts={"messages": 1_000},
     )
-    head = {
-        "began": "2025-11-18T10:00:00+00:00",
-        "machine": {"processor": "A", "cores": 2, "memory_gb": 24, "system": "Linux 6"},
-        "versions": {"foodstream": "1.0"},
-        "options": {"rows": 1_000, "rounds": 3, "seed": 1, "kinds": ["narrow"]},
-    }
+    of = {"part": "consume", "kind": "narrow", "began": "2025-11-18T10:00:00+00:00", "rounds": 3}
     # As it is read back from the file.
-    written: report.Data = json.loads(json.dumps({**head, "sections": [report.section_data(section)]}))
+    written: report.Data = json.loads(json.dumps({**BUILD, "sections": [{**of, **report.section_data(section)}]}))
     return written
 
 
@@ -225,3 +229,30 @@ def test_a_report_replaces_what_stands_between_its_marks_and_nothing_else() -> N
     assert report.into("new\n", once) == once
     with pytest.raises(ValueError, match="no marks"):
         report.into("new\n", "# Title")
+
+
+def test_a_part_measured_again_takes_the_place_of_its_own_section() -> None:
+    order = [("consume", "narrow"), ("consume", "wide"), ("publish", "narrow"), ("rhythm", "narrow")]
+    sections: list[report.Data] = []
+    for part, kind in reversed(order):
+        sections = merged(sections, {"part": part, "kind": kind, "rounds": 3})
+    sections = merged(sections, {"part": "consume", "kind": "wide", "rounds": 5})
+    assert [(each["part"], each["kind"]) for each in sections] == order
+    assert [each["rounds"] for each in sections] == [3, 5, 3, 3]
+
+
+def test_only_sections_of_the_same_build_are_kept(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    assert kept(file, BUILD) == []
+    file.write_text(json.dumps(a_report()))
+    assert kept(file, BUILD) == a_report()["sections"]
+    with pytest.raises(Failed, match="of another build and another seed"):
+        kept(file, {**BUILD, "build": "0", "seed": 2})
+
+
+def test_a_report_made_in_pieces_says_so() -> None:
+    whole = a_report()
+    again = {**whole["sections"][0], "kind": "wide", "began": "2025-11-19T10:00:00+00:00", "rounds": 5}
+    text = report.markdown({**whole, "sections": [*whole["sections"], again]})
+    assert "3 to 5 counted rounds" in text
+    assert "Measured on 2025-11-18 to 2025-11-19." in text

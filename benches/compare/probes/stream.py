@@ -18,7 +18,7 @@ _STOP_SEC = 15.0
 class Stream:
     """``foodstream producer`` or ``foodstream consumer`` as a process; stopped at the end of the ``with`` block."""
 
-    def __init__(self, command: str, config: Path) -> None:
+    def __init__(self, command: str, config: Path, *options: str) -> None:
         """Starts it in the folder of its configuration, where its log is kept."""
         self.command = command
         self.log = config.with_name(f"{command}.log")
@@ -26,7 +26,7 @@ class Stream:
         self._events: list[Mapping[str, Any]] = []
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
-                [COMMAND, command, "--config", config, "--log-format", "json"],
+                [COMMAND, command, "--config", config, "--log-format", "json", *options],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=output,

@@ -1,0 +1,197 @@
+"""What the status server costs with one viewer: at full speed, and while there is nothing to do.
+
+At full speed a consumer and a producer carry the same rows with the server switched off, and with it on and somebody
+looking, in pairs of random order. Idle, both pairs run beside each other at the same time.
+"""
+
+import contextlib
+import json
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+
+from foodstream._stack import ports
+
+from compare import product
+from compare.contest import Contestant, Outcome, Sample, Spread, contest, ratios, spread, wall
+from compare.probes import viewer
+from compare.probes.stream import Stream
+from compare.process import Failed, Usage
+from compare.publish import BATCH_LIMIT, Topics
+from compare.sections import Column, Goal, Options, Say, Section, extra
+from compare.services import Services
+
+# Of the rows asked for: a run should take seconds, since one of a second is seen by nobody.
+SHARE = 2.5
+# At least: the difference is small beside that of two runs of the same.
+PAIRS = 5
+IDLE_SEC = 20.0
+# What a start does is not idling.
+_SETTLE_SEC = 5.0
+
+OFF, ON = "off", "on, one viewer"
+_EVENTS = "events"
+_COLUMNS = (
+    Column("wall s", wall, ends=True),
+    Column("CPU s", lambda outcome: outcome.usage.cpu_sec, ends=True),
+    Column("% of a core", lambda outcome: _share(outcome), ",.2f", ends=True),
+    Column("peak MB", lambda outcome: outcome.usage.peak_bytes / 1e6, ",.0f"),
+    Column("events seen", extra(_EVENTS), ",.0f"),
+)
+
+
+def run(services: Services, options: Options, say: Say) -> Section:
+    """Pairs at full speed, then idle ones."""
+    rows, pairs = round(options.size.rows * SHARE), max(options.rounds, PAIRS)
+    say(f"filling table and topic with {rows:,} orders")
+    services.fill_table(replace(options.size, rows=rows))
+    services.fill_topic("status", options.folder / "fill")
+    with closing(Topics(services)) as topics:
+        busy = [
+            *_pair("consumer", lambda folder, port: _consume(services, rows, folder, port)),
+            *_pair("producer", lambda folder, port: _produce(services, topics, rows, folder, port)),
+        ]
+        samples = contest(busy, pairs, options.seed, options.folder / "busy", say)
+    services.delete_topic("status")
+    idle = [Contestant(_of("idle pipeline", server), "", _never) for server in (OFF, ON)]
+    for number in range(1, pairs + 1):
+        samples += _idle(services, number, options.folder / f"idle-{number}", say)
+    return Section(
+        title=f"The status server, {rows:,} {options.size.kind} orders and idle",
+        contestants=[*busy, *idle],
+        samples=samples,
+        goals=_goals(samples),
+        columns=_COLUMNS,
+        notes=(
+            f"{pairs} pairs. The viewer loads the page, follows its events, and asks for the whole state once a second "
+            "besides; what it takes itself is not counted, but it runs on the same cores.",
+            f"Idle: a producer and a consumer of one configuration, the shipped rhythm, an empty table, {IDLE_SEC:.0f} "
+            "s; the pair with a server and the one without run at the same time.",
+        ),
+    )
+
+
+def _pair(side: str, run: Callable[[Path, int | None], Outcome]) -> list[Contestant]:
+    return [
+        Contestant(_of(side, OFF), "", lambda folder: run(folder, None)),
+        Contestant(_of(side, ON), "", lambda folder: run(folder, ports.spare(set()))),
+    ]
+
+
+def _of(side: str, server: str) -> str:
+    return f"{side}, server {server}"
+
+
+def _never(_folder: Path) -> Outcome:
+    raise AssertionError("idle pairs run beside each other")
+
+
+def _consume(services: Services, rows: int, folder: Path, port: int | None) -> Outcome:
+    changes = {"kafka": {"consumer_group": f"status-{secrets.token_hex(8)}"}}
+    file = product.configuration(folder, services.postgres, services.brokers, "status", changes)
+    return _command(folder, "consumer", file, rows, port)
+
+
+def _produce(services: Services, topics: Topics, rows: int, folder: Path, port: int | None) -> Outcome:
+    with topics.fresh() as topic:
+        changes = {"cdc": {"pipeline_id": topic, "batch_limit": BATCH_LIMIT}}
+        file = product.configuration(folder, services.postgres, services.brokers, topic, changes)
+        return _command(folder, "producer", file, rows, port)
+
+
+def _command(folder: Path, command: str, file: Path, rows: int, port: int | None) -> Outcome:
+    words = (command, "--once", "-q", "--config", file, "--status-port")
+    if port is None:
+        return Outcome(product.foodstream(folder, *words, "off"), rows)
+    with _viewer(port) as seen:
+        usage = product.foodstream(folder, *words, str(port))
+    return Outcome(usage, rows, extra=_counted(seen))
+
+
+def _idle(services: Services, number: int, folder: Path, say: Say) -> list[Sample]:
+    services.sql("TRUNCATE orders")
+    with ExitStack() as ends:
+        port = ports.spare(set())
+        without = _pipeline(services, ends, folder / "off", ("off", "off"))
+        with_server = _pipeline(services, ends, folder / "on", (str(port), "0"))
+        seen = ends.enter_context(_viewer(port))
+        time.sleep(_SETTLE_SEC)
+        begun = time.monotonic()
+        before = [_cpu_sec(streams) for streams in (without, with_server)]
+        time.sleep(IDLE_SEC)
+        took = [_cpu_sec(streams) - cpu for streams, cpu in zip((without, with_server), before, strict=True)]
+        passed = time.monotonic() - begun
+        peaks = [sum(stream.peak_bytes() for stream in streams) for streams in (without, with_server)]
+    samples = []
+    for server, cpu, peak, more in zip((OFF, ON), took, peaks, ({}, _counted(seen)), strict=True):
+        outcome = Outcome(Usage(passed, cpu, peak), 0, extra=more)
+        say(f"pair {number}: {_of('idle pipeline', server)} {_share(outcome):.2f} % of a core")
+        samples.append(Sample(_of("idle pipeline", server), number, outcome))
+    return samples
+
+
+def _pipeline(services: Services, ends: ExitStack, folder: Path, status_ports: tuple[str, str]) -> list[Stream]:
+    """A consumer and a producer of one configuration, which find each other through it."""
+    folder.mkdir(parents=True)
+    topic = f"idle_{secrets.token_hex(8)}"
+    services.create_topic(topic)
+    file = product.configuration(folder, services.postgres, services.brokers, topic, {"cdc": {"pipeline_id": topic}})
+    sides = zip(("consumer", "producer"), status_ports, strict=True)
+    return [ends.enter_context(Stream(side, file, "--status-port", port)) for side, port in sides]
+
+
+def _cpu_sec(streams: Sequence[Stream]) -> float:
+    return sum(stream.cpu_sec() for stream in streams)
+
+
+@contextlib.contextmanager
+def _viewer(port: int) -> Iterator[viewer.Seen]:
+    """Looks as long as the block; what came is known behind it."""
+    seen = viewer.Seen()
+    process = subprocess.Popen(
+        [sys.executable, viewer.__file__, f"http://{ports.LOOPBACK}:{port}/"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield seen
+    finally:
+        process.terminate()
+        told, _ = process.communicate()
+    vars(seen).update(json.loads(told))
+
+
+def _counted(seen: viewer.Seen) -> dict[str, float]:
+    # An event comes once a second, and a small run is over before.
+    if seen.answers == 0:
+        raise Failed("the viewer saw nothing: what was measured has no viewer")
+    return {_EVENTS: seen.events}
+
+
+def _share(outcome: Outcome) -> float:
+    return 100 * outcome.usage.cpu_sec / outcome.usage.wall_sec
+
+
+def _goals(samples: Sequence[Sample]) -> list[Goal]:
+    def kept(side: str) -> Goal:
+        found = ratios(samples, _of(side, OFF), _of(side, ON), wall)
+        return Goal(f"rows/s of the {side} with server and viewer over without", 0.98, None, True, found)
+
+    def cpu(side: str) -> Goal:
+        found = ratios(samples, _of(side, ON), _of(side, OFF), lambda outcome: outcome.usage.cpu_sec)
+        return Goal(f"CPU seconds of the {side} with server and viewer over without", 1.02, None, False, found)
+
+    idle = Goal("idle, with server and viewer less without", 1, None, False, _idle_cost(samples), "% of a core")
+    return [*(kept(side) for side in ("consumer", "producer")), *(cpu(side) for side in ("consumer", "producer")), idle]
+
+
+def _idle_cost(samples: Sequence[Sample]) -> Spread:
+    shares = {server: _shares(samples, _of("idle pipeline", server)) for server in (OFF, ON)}
+    return spread([on - off for on, off in zip(shares[ON], shares[OFF], strict=True)])
+
+
+def _shares(samples: Sequence[Sample], contestant: str) -> list[float]:
+    return [_share(sample.outcome) for sample in samples if sample.contestant == contestant]
