@@ -92,6 +92,11 @@ pub fn failed(context: &Context, doing: &str, failure: &Failure) -> Error {
         Code::UnsupportedFeature | Code::UnsupportedVersion => {
             Error::new(Kind::Broker, format!("{doing}: kafka at `{brokers}` is too old ({words}); {FLOOR}"))
         }
+        // A broker that has just started, or answered too slowly for a moment, has not been let in yet.
+        Code::InvalidReplicationFactor if words.contains("brokers are currently fenced") => {
+            Error::new(Kind::Broker, format!("{doing}: no broker of kafka at `{brokers}` is let in yet ({words})"))
+                .retriable()
+        }
         Code::InvalidReplicationFactor => Error::new(
             Kind::Broker,
             format!(
@@ -171,6 +176,20 @@ mod tests {
         ] {
             assert!(!of(code).is_retriable(), "{code:?}");
         }
+    }
+
+    #[test]
+    fn brokers_that_are_not_let_in_yet_are_waited_for_and_too_few_are_not() {
+        let of = |words: &str| {
+            let failure = Failure { code: Code::InvalidReplicationFactor, text: words.to_owned() };
+            failed(&Context::new("broker.example:9092"), "creating topic `orders`", &failure)
+        };
+        let fenced = "Unable to replicate the partition 1 time(s): All brokers are currently fenced.";
+        assert!(of(fenced).is_retriable());
+        assert!(
+            !of("The target replication factor of 3 cannot be reached because only 1 broker(s) are registered.")
+                .is_retriable()
+        );
     }
 
     #[test]
