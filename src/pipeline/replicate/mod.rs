@@ -39,8 +39,6 @@ use outbox::Outbox;
 use report::{Lines, Transaction};
 pub use sender::Sender;
 
-/// A bounded run asks again this soon while it waits for the horizon to pass.
-const ONCE_POLL: Duration = Duration::from_millis(50);
 /// Longest random wait before taking the transactional id back after a fence, so that two producers do not
 /// fence each other in step; doubled so often at most.
 const FENCE_JITTER_MS: u64 = 1_000;
@@ -196,6 +194,7 @@ impl<S: BoundedSource> Replicate<S> {
         let first_row = self.done.rows;
         // A backlog may take longer than the patience for a horizon that stands still.
         let mut still_since = begun;
+        let mut in_backlog = false;
         loop {
             let elapsed = self.clock.instant().duration_since(begun);
             let over = bounds.timeout.is_some_and(|limit| elapsed >= limit);
@@ -217,6 +216,7 @@ impl<S: BoundedSource> Replicate<S> {
             if page.rows > 0 {
                 still_since = self.clock.instant();
             }
+            let was_backlog = std::mem::replace(&mut in_backlog, page.full);
             if page.full {
                 if self.transaction_is_due() {
                     self.begin_commit_or_recover().await?;
@@ -232,8 +232,7 @@ impl<S: BoundedSource> Replicate<S> {
                 }
                 self.check_once_wait(still_since)?;
             }
-            let interval = self.options.poll_interval;
-            let pause = if bounds.once { ONCE_POLL.min(interval) } else { interval };
+            let pause = bounds.pause(self.options.poll_interval, was_backlog);
             let pause = bounds.timeout.map_or(pause, |limit| pause.min(limit.saturating_sub(elapsed)));
             self.lines.sleeping(page.rows, pause);
             // From beginning to beginning of two polls; a bounded run, which waits for the horizon, rests in between.

@@ -8,6 +8,9 @@ use crate::error::Result;
 use crate::pipeline::monitor::Monitor;
 use crate::pipeline::progress::Query;
 
+/// A bounded run asks again this soon while it waits for the horizon to pass.
+const ONCE_POLL: Duration = Duration::from_millis(50);
+
 /// What a run is told beside its parts.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -37,6 +40,18 @@ pub struct Bounds {
     pub timeout: Option<Duration>,
 }
 
+impl Bounds {
+    /// How long a run rests after a page that was not full. All pages of a backlog are read under the horizon of its
+    /// first one, which is old when the last one is read: a younger one need not be waited for.
+    pub(super) fn pause(&self, poll_interval: Duration, after_backlog: bool) -> Duration {
+        match self.once {
+            true if after_backlog => Duration::ZERO,
+            true => ONCE_POLL.min(poll_interval),
+            false => poll_interval,
+        }
+    }
+}
+
 /// A source that can say how far the server's clock is and who holds the horizon back.
 pub trait BoundedSource: Source {
     /// The server's clock, microseconds on the timestamp column's clock.
@@ -47,4 +62,19 @@ pub trait BoundedSource: Source {
     fn sight(&self) -> Option<SourceSight>;
     /// The rows that wait behind the last page, up to a limit; `None` where that cannot be told soon.
     fn count_waiting(&mut self) -> impl Future<Output = Result<Option<WaitingRows>>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bounded_run_asks_at_once_behind_a_backlog_and_soon_otherwise() {
+        let rhythm = Duration::from_secs(5);
+        let once = Bounds { once: true, ..Bounds::default() };
+        assert_eq!(once.pause(rhythm, true), Duration::ZERO);
+        assert_eq!(once.pause(rhythm, false), ONCE_POLL);
+        assert_eq!(once.pause(Duration::from_millis(1), false), Duration::from_millis(1));
+        assert_eq!(Bounds::default().pause(rhythm, true), rhythm, "an endless run keeps its rhythm");
+    }
 }
