@@ -91,6 +91,11 @@ impl ChangeBatch {
         self.spans.iter().map(|span| self.row(span))
     }
 
+    /// The row at `index`; panics past the end, as a slice does.
+    pub fn get(&self, index: usize) -> (Operation, &[u8], &[u8]) {
+        self.row(&self.spans[index])
+    }
+
     /// The row that was appended last.
     pub fn last(&self) -> Option<(Operation, &[u8], &[u8])> {
         self.spans.last().map(|span| self.row(span))

@@ -29,13 +29,15 @@ const COMMON: [(&str, &str); 8] = [
 /// Both sides create topics with stated settings; one that appears by itself would have the broker's.
 const COMMON_FIXED: [(&str, &str); 1] = [("allow.auto.create.topics", "false")];
 
+/// Java's default, so that other producers of the topic agree on a key's partition.
+pub(super) const PARTITIONER: &str = "murmur2_random";
+
 const PRODUCER: [(&str, &str); 8] = [
     ("compression.codec", "lz4"),
     // What may wait unsent: together with librdkafka's own 250 bytes a message this keeps below 64 MB.
     ("queue.buffering.max.messages", "100000"),
     ("queue.buffering.max.kbytes", "32768"),
-    // Java's default partitioner, so that other producers of the topic agree on a key's partition.
-    ("partitioner", "murmur2_random"),
+    ("partitioner", PARTITIONER),
     // The broker's own default limit, so that what the broker takes is not refused here.
     ("message.max.bytes", "1048588"),
     // Within the transaction's time-out, so that a message fails before its transaction does.

@@ -26,6 +26,9 @@ const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 /// acknowledged something by then.
 const ROOM_TIMEOUT_AT_STOP: Duration = Duration::from_secs(1);
 
+/// Rows that are told apart by partition at a time: few enough to lie in the cache while each partition takes its own.
+const SPREAD_ROWS: usize = 1_024;
+
 /// One wait for room. Short, as the queue must not run empty meanwhile.
 const ROOM_WAIT: Duration = Duration::from_millis(5);
 
@@ -37,6 +40,11 @@ const SETTLE_BEFORE_ABORT: Duration = Duration::from_millis(500);
 /// A blocking initialisation is cut into such pieces, so that refused credentials end it at once.
 const INIT_SLICE: Duration = Duration::from_millis(500);
 
+/// How long a topic's number of partitions is believed: as long as librdkafka believes its own metadata
+/// (`topic.metadata.refresh.interval.ms`). Without an answer in this time the library spreads the rows itself.
+const PARTITIONS_KNOWN: Duration = Duration::from_secs(30);
+const PARTITIONS_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The longest the event thread sleeps; it is woken for its end.
 const SERVE_WAIT: Duration = Duration::from_secs(1);
 
@@ -46,13 +54,21 @@ const SERVE_WAIT: Duration = Duration::from_secs(1);
 /// visible as soon as they are delivered, `commit` waits for that, `abort` drops what has not been sent, and no
 /// producer is ever fenced.
 pub struct KafkaProducer {
-    topics: HashMap<String, Topic>,
+    topics: HashMap<String, Target>,
     serving: Option<Serving>,
     handle: Arc<Handle>,
     transactional: bool,
+    /// Keys choose their partitions by murmur2, as `Topic::partition_of` does.
+    by_murmur2: bool,
     queued: u64,
     /// Whether the owner wants to stop.
     stopping: Box<dyn Fn() -> bool + Send>,
+}
+
+struct Target {
+    topic: Topic,
+    /// How many there are, and when that was asked; `None` where nobody answered.
+    partitions: Option<(Option<i32>, Instant)>,
 }
 
 impl KafkaProducer {
@@ -69,8 +85,15 @@ impl KafkaProducer {
             .map_err(|error| error::wrapper_failed(&kafka.brokers, "opening a producer", &error))?;
         let handle = Arc::new(handle);
         let serving = Serving::start(&handle)?;
-        let stopping = Box::new(|| false);
-        Ok(KafkaProducer { topics: HashMap::new(), serving: Some(serving), handle, transactional, queued: 0, stopping })
+        Ok(KafkaProducer {
+            topics: HashMap::new(),
+            serving: Some(serving),
+            handle,
+            transactional,
+            by_murmur2: config.get("partitioner") == Some(config::PARTITIONER),
+            queued: 0,
+            stopping: Box::new(|| false),
+        })
     }
 
     /// While `stopping` says so, `init` and `send` give up on a broker that does not answer after about a second.
@@ -107,7 +130,44 @@ impl KafkaProducer {
         if !self.topics.contains_key(name) {
             let topic =
                 self.handle.topic(name).map_err(|failure| self.failed(&format!("opening topic `{name}`"), &failure))?;
-            self.topics.insert(name.to_owned(), topic);
+            self.topics.insert(name.to_owned(), Target { topic, partitions: None });
+        }
+        Ok(())
+    }
+
+    /// How many partitions the topic has; `None` where librdkafka has to spread the rows.
+    fn partitions(&mut self, name: &str) -> Option<i32> {
+        let target = self.topics.get_mut(name).filter(|_| self.by_murmur2)?;
+        match target.partitions {
+            Some((count, asked)) if asked.elapsed() < PARTITIONS_KNOWN => count,
+            _ => {
+                let answer = self.handle.client().fetch_metadata(Some(name), PARTITIONS_TIMEOUT);
+                let count = answer.ok().and_then(|found| Some(found.topics().first()?.partitions().len()));
+                let count = count.and_then(|count| i32::try_from(count).ok()).filter(|&count| count > 0);
+                target.partitions = Some((count, Instant::now()));
+                count
+            }
+        }
+    }
+
+    /// Queues rows by partition, a window after the other. librdkafka would choose each row's partition for itself
+    /// and take locks and references for it; so it takes them once a call.
+    fn send_spread(&mut self, topic: &str, rows: &ChangeBatch, partitions: i32) -> Result<()> {
+        let mut members = vec![Vec::new(); partitions as usize];
+        let mut begin = 0;
+        while begin < rows.len() {
+            let end = rows.len().min(begin + SPREAD_ROWS);
+            for at in begin..end {
+                let (_, key, _) = rows.get(at);
+                members[Topic::partition_of(key, partitions) as usize].push(at);
+            }
+            for (partition, members) in (0..).zip(&mut members) {
+                let theirs: &[usize] = members;
+                let records_from = |from: usize| theirs[from..].iter().map(move |&at| record_of(rows.get(at)));
+                self.send_all(topic, Some(partition), records_from)?;
+                members.clear();
+            }
+            begin = end;
         }
         Ok(())
     }
@@ -120,7 +180,7 @@ impl KafkaProducer {
         records_from: impl Fn(usize) -> I,
     ) -> Result<()> {
         self.topic(topic)?;
-        let target = &self.topics[topic];
+        let target = &self.topics[topic].topic;
         let doing = || format!("sending to topic `{topic}`");
         let mut done = 0;
         let mut waiting_since: Option<Instant> = None;
@@ -222,7 +282,11 @@ impl TransactionalProducer for KafkaProducer {
     }
 
     fn send(&mut self, topic: &str, rows: &ChangeBatch) -> Result<()> {
-        self.send_all(topic, None, |from| rows.iter().skip(from).map(record_of))
+        self.topic(topic)?;
+        match self.partitions(topic) {
+            Some(partitions) => self.send_spread(topic, rows, partitions),
+            None => self.send_all(topic, None, |from| rows.iter().skip(from).map(record_of)),
+        }
     }
 
     fn send_one(&mut self, topic: &str, partition: i32, key: &[u8], value: &[u8]) -> Result<()> {

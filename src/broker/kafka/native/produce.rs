@@ -16,6 +16,19 @@ pub struct Topic(Owned<sys::rd_kafka_topic_t>);
 // SAFETY: librdkafka's objects may be used from any thread; the library locks inside.
 unsafe impl Send for Topic {}
 
+impl Topic {
+    /// The partition of a key among so many by `murmur2_random`.
+    pub fn partition_of(key: &[u8], partitions: i32) -> i32 {
+        debug_assert!(partitions > 0);
+        let (key, len) = (key.as_ptr().cast(), key.len());
+        // SAFETY: for a key that is not null the function reads its `len` bytes and nothing else.
+        unsafe {
+            let nothing = ptr::null_mut();
+            sys::rd_kafka_msg_partitioner_murmur2_random(ptr::null(), key, len, partitions, nothing, nothing)
+        }
+    }
+}
+
 /// A record to send; `value` `None` is Kafka's null.
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
