@@ -18,6 +18,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import told_to_end
+
 # How often a file is looked at for more.
 LOOK_EVERY_SEC = 0.05
 # Several times what the slowest machine takes.
@@ -49,14 +51,17 @@ class Runner:
             if taken < LIMIT_SEC:
                 return False
             self.hung = True
-            self.end()
+            self.kill()
         self.seconds = self.seconds or taken
         return True
 
-    def end(self) -> None:
-        """Kills what still runs of the command."""
+    def tell(self, number: signal.Signals) -> None:
+        """To the command and all that it started and that has no session of its own."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.child.pid, signal.SIGTERM if not self.hung else signal.SIGKILL)
+            os.killpg(self.child.pid, number)
+
+    def kill(self) -> None:
+        self.tell(signal.SIGKILL)
         self.child.wait()
 
     @property
@@ -79,13 +84,23 @@ def run(commands: Sequence[Sequence[str]], folder: Path) -> int:
             show(f"----- {runner.name}\n".encode())
             follow(runner, runners)
     finally:
-        for runner in runners:
-            runner.end()
+        end(runners)
     show(b"\n----- summary\n")
     for runner in runners:
         lines = "".join(f"{line}\n" for line in runner.summary())
         show(f"{runner.outcome()}\n{lines}".encode())
     return next((runner.exit_code for runner in runners if runner.exit_code), 0)
+
+
+def end(runners: Sequence[Runner]) -> None:
+    """Tells what still runs to end, all at once, and kills what has not when patience is over."""
+    for runner in runners:
+        runner.tell(signal.SIGTERM)
+    deadline = time.monotonic() + told_to_end.COMMAND_PATIENCE_SEC
+    for runner in runners:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            runner.child.wait(max(0.0, deadline - time.monotonic()))
+        runner.kill()
 
 
 def follow(runner: Runner, all_runners: Sequence[Runner]) -> None:
@@ -122,8 +137,7 @@ def main(words: Sequence[str]) -> int:
     if not commands:
         print(__doc__, file=sys.stderr)
         return 2
-    # A runner that is told to end must still end what it started.
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    told_to_end.exit_when_told()
     with tempfile.TemporaryDirectory(prefix="foodstream-tests-") as folder:
         return run(commands, Path(folder))
 

@@ -9,16 +9,16 @@ Needs the extra `[local]`, not the built extension. Exits with the command's cod
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 # Behind what is installed: only a clone that has not been built takes the package from here.
 sys.path.append(str(Path(__file__).resolve().parent.parent / "python"))
 
+import told_to_end
 from foodstream._stack import kafka, ports
 from foodstream._stack.errors import StackError
 from foodstream.local import Stack
@@ -49,16 +49,31 @@ def services() -> Iterator[dict[str, str]]:
             stack.reset()
 
 
+def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Runs a command to its end; if we are told to end, so is it, and takes away first what it has started itself."""
+    with subprocess.Popen(command, env=environment) as child:
+        try:
+            return child.wait()
+        except SystemExit:
+            child.terminate()
+            raise
+        finally:
+            # After Ctrl-C, too: the terminal has told it then.
+            try:
+                child.wait(told_to_end.ALL_PATIENCE_SEC)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
 def main(argv: Sequence[str]) -> int:
     command = list(argv[1:]) if argv[:1] == ["--"] else list(argv)
     if not command:
         print(__doc__, file=sys.stderr)
         return 2
-    # A runner that is told to end must still take the services away.
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    told_to_end.exit_when_told()
     try:
         with services() as variables:
-            return subprocess.run(command, env={**os.environ, **variables}, check=False).returncode
+            return run(command, {**os.environ, **variables})
     except StackError as error:
         print(f"with_services: {error}", file=sys.stderr)
         return error.exit_code

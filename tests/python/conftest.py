@@ -23,6 +23,7 @@ import psycopg
 import psycopg.conninfo
 import psycopg.sql
 import pytest
+import told_to_end
 import topics
 import with_services
 from foodstream._stack import process
@@ -47,6 +48,16 @@ LONGEST_FIRST = (
 )
 # Their tests share services or a pipeline of their own, and so stay on one worker; all others go to whoever is free.
 TOGETHER = ("test_stops.py", "test_start_orders.py", "test_local.py", "test_status_page.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Told to end, a run ends as after Ctrl-C: fixtures take away what they started, in each worker."""
+    told_to_end.raise_when_told(KeyboardInterrupt())
+    if config.pluginmanager.hasplugin("xdist"):
+        from xdist.workermanage import NodeManager
+
+        # Seconds until a worker that was told to end is killed; its ten are less than services take.
+        NodeManager.EXIT_TIMEOUT = told_to_end.WORKER_PATIENCE_SEC
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

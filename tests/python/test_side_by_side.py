@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+import with_services
 from conftest import ROOT, ended
 
 RUNNER = [sys.executable, str(ROOT / "tests" / "side_by_side.py")]
@@ -45,6 +47,62 @@ def test_a_runner_that_is_told_to_end_ends_what_it_started(tmp_path: Path, event
         runner.send_signal(signal.SIGTERM)
         assert runner.wait(20) == 128 + signal.SIGTERM
     assert {path.name for path in tmp_path.glob("*.told")} == {"a.told", "b.told"}
+
+
+SUITE = """
+import os
+import pathlib
+import time
+
+import pytest
+
+FOLDER = pathlib.Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def service():
+    made = FOLDER / f"{os.getpid()}.there"
+    made.touch()
+    yield
+    # As long as a service may take that ends its sessions first.
+    time.sleep(1)
+    made.unlink()
+    (FOLDER / f"{os.getpid()}.gone").touch()
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_that_hangs(service, number):
+    (FOLDER / f"{os.getpid()}.hangs").touch()
+    while True:
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2], ids=["alone", "workers"])
+@pytest.mark.parametrize("through", [[], ["side_by_side.py"], ["with_services.py", "side_by_side.py"]], ids=len)
+def test_a_run_of_pytest_that_is_told_to_end_takes_away_what_its_fixtures_started(
+    tmp_path: Path, eventually: Callable[..., None], through: list[str], workers: int
+) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    (tmp_path / "test_hanging.py").write_text(SUITE, encoding="utf-8")
+    words = [sys.executable, "-m", "pytest", "-p", "conftest", "-n", str(workers), "-c", str(tmp_path / "pytest.ini")]
+    for runner in reversed(through):
+        words = [sys.executable, str(ROOT / "tests" / runner), "--", *words]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        # Services that it need not start.
+        with_services.POSTGRES: "host=nowhere",
+        with_services.KAFKA: "nowhere:1",
+    }
+    with ended(subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, env=environment)) as run:
+        eventually(lambda: len(list(tmp_path.glob("*.hangs"))) == max(workers, 1), "all workers to be at work")
+        run.send_signal(signal.SIGTERM)
+        # More than once, as by who has lost patience: the clearing up is not cut short.
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(90) != 0
+    assert len(list(tmp_path.glob("*.gone"))) == max(workers, 1)
+    assert list(tmp_path.glob("*.there")) == []
 
 
 def test_a_command_that_hangs_is_killed_with_all_it_started_and_named(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ deleted if nothing was found and named if something was.
 import argparse
 import random
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+import told_to_end
 
 from torture.run import Options, run, show_plan
 
@@ -24,6 +25,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, help="plays that plan again; default: a random one")
     parser.add_argument("--kills", type=int, default=Options.kills, help="ends after so many (default %(default)s)")
     parser.add_argument("--duration", type=float, metavar="SEC", help="ends after so long, whatever the kills")
+    parser.add_argument("--limit", type=float, metavar="SEC", help="gives up after so long, with the ledger so far")
     parser.add_argument("--rows", type=int, default=Options.rows, help="rows at least (default %(default)s)")
     parser.add_argument("--rate", type=float, default=Options.rows_per_sec, help="rows a second (default %(default)s)")
     parser.add_argument("--short", action="store_true", help="the faults of the test, which end soon")
@@ -37,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
         seed=random.randrange(LARGEST_SEED) if given.seed is None else given.seed,
         kills=given.kills,
         duration_sec=given.duration,
+        given_limit_sec=given.limit,
         rows=given.rows,
         rows_per_sec=given.rate,
         short=given.short,
@@ -46,8 +49,7 @@ def main(argv: Sequence[str]) -> int:
     if given.plan is not None:
         print("\n".join(show_plan(options, given.plan)))
         return 0
-    # A run that is told to end must still take its services away.
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    told_to_end.exit_when_told()
     print(f"seed {options.seed}; to play it again: {options.command}", file=sys.stderr, flush=True)
     folder = Path(tempfile.mkdtemp(prefix="foodstream-torture-"))
     try:
