@@ -13,7 +13,7 @@ FAILURE = 1
 FAILING = [sys.executable, str(ROOT / "tests" / "failing_sync.py")]
 INSERT = (
     "INSERT INTO orders (customer_name, restaurant_name, item, amount, order_status) "
-    "SELECT 'c', 'r', 'i', n, CASE WHEN mod(n, 10) = 0 THEN 'LOST' ELSE 'PLACED' END FROM generate_series(1, {rows}) n"
+    "SELECT 'c', 'r', 'i', CASE WHEN mod(n, 10) = 0 THEN 0 ELSE n END, 'PLACED' FROM generate_series(1, {rows}) n"
 )
 # A lake is founded, and a few batches are committed, within so many.
 SYNCS_OF_A_CONSUMER = 36
