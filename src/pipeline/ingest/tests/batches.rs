@@ -210,6 +210,23 @@ fn a_stop_commits_the_open_batch_with_the_control_record_behind_it() {
 }
 
 #[test]
+fn a_stop_commits_control_records_that_were_only_passed_over() {
+    let mut bench = Bench::new(2);
+    bench.abort(0, 1..=3);
+    // So it is not idle, and nothing but the stop ends the batch.
+    bench.silent = Some(1);
+    let stop = bench.stop.clone();
+    let mut ingest = bench.open(move |poll| {
+        if poll.at >= Duration::from_secs(1) {
+            stop.request();
+        }
+    });
+    ingest.run(FOREVER).unwrap();
+    assert_eq!(bench.commits(), [(vec![range(0, 0, 4)], 0)]);
+    ingest.close().unwrap();
+}
+
+#[test]
 fn the_time_of_a_run_that_is_over_commits_the_open_batch_too() {
     let bench = Bench::new(1);
     bench.append(0, 1..=2);

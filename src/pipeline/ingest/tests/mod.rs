@@ -42,6 +42,8 @@ struct Bench {
     stop: Stop,
     options: Options,
     validation: Validation,
+    /// A partition of whose end nobody hears, as while its leader is away.
+    silent: Option<i32>,
     /// Wait asked for by each poll that brought nothing.
     waits: Arc<Mutex<Vec<Duration>>>,
 }
@@ -70,6 +72,7 @@ struct Driven {
     begun: Instant,
     begun_really: Instant,
     idle: usize,
+    silent: Option<i32>,
     waits: Arc<Mutex<Vec<Duration>>>,
 }
 
@@ -85,7 +88,9 @@ impl GroupConsumer for Driven {
         let at = self.clock.instant().duration_since(self.begun);
         (self.script)(&Poll { at, idle: self.idle });
         let before = into.len();
-        let events = self.consumer.poll(into, max_messages, max_bytes, Duration::ZERO)?;
+        let mut events = self.consumer.poll(into, max_messages, max_bytes, Duration::ZERO)?;
+        let is_silent = |partition: i32| self.silent == Some(partition);
+        events.retain(|event| !matches!(event, Event::EndOfPartition { partition, .. } if is_silent(*partition)));
         if events.is_empty() && into.len() == before {
             self.idle += 1;
             self.waits.lock().unwrap().push(timeout);
@@ -150,7 +155,7 @@ impl Bench {
         };
         let clock = Arc::new(ManualClock::new(DateTime::from_timestamp(1_763_546_400, 0).unwrap()));
         let (lake, validation) = (MemoryLake::default(), Validation::default());
-        Bench { broker, lake, clock, stop: Stop::new(), options, validation, waits: Arc::default() }
+        Bench { broker, lake, clock, stop: Stop::new(), options, validation, silent: None, waits: Arc::default() }
     }
 
     fn with_limit(mut self, max_messages: u64) -> Self {
@@ -181,6 +186,7 @@ impl Bench {
             begun: self.clock.instant(),
             begun_really: Instant::now(),
             idle: 0,
+            silent: self.silent,
             waits: self.waits.clone(),
         };
         let (clock, lake) = (self.clock.clone(), self.lake.clone());
