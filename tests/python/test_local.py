@@ -133,7 +133,7 @@ def test_running_the_database_script_again_changes_nothing(used: Stack) -> None:
 
 
 def test_a_later_node_is_formatted_as_the_tool_does_it_and_without_it(
-    used: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     java = [str(runtime.java()), "-cp", f"{runtime.kafka_jars()}/*"]
     written = []
