@@ -113,17 +113,20 @@ class Crew:
         return member
 
     def run(self, words: Sequence[str], timeout_sec: float) -> subprocess.CompletedProcess[str]:
-        """Runs a command of the product beside the crew, to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "foodstream", *words],
-            cwd=self.folder,
-            env=environment_of_a_member(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_sec,
-            check=False,
-        )
+        """Runs a command of the product beside the crew, to its end; one that does not end is a finding."""
+        try:
+            return subprocess.run(
+                [sys.executable, "-m", "foodstream", *words],
+                cwd=self.folder,
+                env=environment_of_a_member(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout_sec,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise BrokenError(f"`foodstream {' '.join(words)}` did not end within {timeout_sec:.0f} s") from None
 
     def kill(self, member: Member) -> None:
         """SIGKILL; a finding if it had ended by itself before."""
