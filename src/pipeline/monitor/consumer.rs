@@ -132,8 +132,6 @@ impl ConsumerSight {
 pub struct Standing<'a> {
     pub head: &'a Head,
     pub assigned: Vec<i32>,
-    /// Where the open batch began, by assigned partition.
-    pub begins: Vec<PartitionOffset>,
     pub ends: Vec<PartitionOffset>,
     pub open: u64,
 }
@@ -153,6 +151,13 @@ pub struct CommittedBatch<'a> {
 
 impl Monitor {
     pub fn standing(&self, standing: Standing<'_>) {
+    /// Where partitions begin that were assigned and that the lake does not know yet.
+    pub fn begins_at(&self, begins: impl IntoIterator<Item = PartitionOffset>) {
+        let mut sight = self.lock();
+        let consumer = sight.consumer.get_or_insert_default();
+        consumer.committed.extend(begins.into_iter().map(|begin| (begin.partition, begin.offset)));
+    }
+
         let (now, at) = (SystemClock.now(), SystemClock.instant());
         let known = self.lock().consumer.as_ref().and_then(|consumer| consumer.head.clone());
         let known = known.filter(|head| head.number == standing.head.number);
@@ -164,9 +169,6 @@ impl Monitor {
         consumer.commit = Some(standing.head.number);
         consumer.lake = standing.head.counts;
         consumer.committed.extend(&standing.head.positions);
-        for begin in standing.begins {
-            consumer.committed.entry(begin.partition).or_insert(begin.offset);
-        }
         consumer.assigned = standing.assigned;
         consumer.ends = standing.ends.iter().map(|end| (end.partition, end.offset)).collect();
         (consumer.ends_at, consumer.looked) = (Some(now), Some(at));
