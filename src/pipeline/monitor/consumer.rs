@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, NaiveDate, Utc};
 
 use super::samples::raise;
-use super::{BatchFigures, Latency, Monitor, READABLE, Rejects, SOURCE_TO_READABLE, Sampled};
+use super::{BatchFigures, Latency, Monitor, READABLE, Rejects, SOURCE_TO_READABLE, Sampled, Service};
 use crate::clock::{Clock, SystemClock};
 use crate::lake::Head;
 use crate::model::{Counts, PartitionOffset};
@@ -25,7 +25,8 @@ pub struct ConsumerSight {
     /// Next offset to read, by partition, as the lake has it; of one that the lake does not know yet, its first.
     pub committed: BTreeMap<i32, i64>,
     pub assigned: Vec<i32>,
-    /// Ends of assigned partitions as the broker last said, and when the loop last looked.
+    /// Ends of assigned partitions as the broker last said, and when the loop last looked while Kafka was there: the
+    /// client remembers them, and says the same all through an outage.
     ends: BTreeMap<i32, i64>,
     pub ends_at: Option<DateTime<Utc>>,
     looked: Option<Instant>,
@@ -150,7 +151,6 @@ pub struct CommittedBatch<'a> {
 }
 
 impl Monitor {
-    pub fn standing(&self, standing: Standing<'_>) {
     /// Where partitions begin that were assigned and that the lake does not know yet.
     pub fn begins_at(&self, begins: impl IntoIterator<Item = PartitionOffset>) {
         let mut sight = self.lock();
@@ -158,12 +158,14 @@ impl Monitor {
         consumer.committed.extend(begins.into_iter().map(|begin| (begin.partition, begin.offset)));
     }
 
+    pub fn standing(&self, standing: Standing<'_>) {
         let (now, at) = (SystemClock.now(), SystemClock.instant());
         let known = self.lock().consumer.as_ref().and_then(|consumer| consumer.head.clone());
         let known = known.filter(|head| head.number == standing.head.number);
         // Totals may be large: they are copied before the lock is taken, and dropped after.
         let head = self.is_watched().then(|| known.unwrap_or_else(|| Arc::new(standing.head.clone())));
         let mut sight = self.lock();
+        let kafka_is_away = sight.is_away(Service::Kafka);
         let consumer = sight.consumer.get_or_insert_default();
         let past = std::mem::replace(&mut consumer.head, head);
         consumer.commit = Some(standing.head.number);
@@ -171,7 +173,9 @@ impl Monitor {
         consumer.committed.extend(&standing.head.positions);
         consumer.assigned = standing.assigned;
         consumer.ends = standing.ends.iter().map(|end| (end.partition, end.offset)).collect();
-        (consumer.ends_at, consumer.looked) = (Some(now), Some(at));
+        if !kafka_is_away {
+            (consumer.ends_at, consumer.looked) = (Some(now), Some(at));
+        }
         consumer.open = standing.open;
         consumer.note_caught_up();
         drop(sight);

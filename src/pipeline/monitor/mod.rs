@@ -120,9 +120,8 @@ impl Sight {
     /// none and is of a moment ago; where no look comes, seconds since it, for which rows may wait. `None` where nothing
     /// is known.
     pub fn lag(&self, now: DateTime<Utc>, at: Instant) -> Option<f64> {
-        let away = |service| self.services.get(&service).is_some_and(|sight| sight.up == Some(false));
         match (&self.producer, &self.consumer) {
-            (Some(producer), _) if !away(Service::Postgres) => producer.unpublished_seconds(at),
+            (Some(producer), _) if !self.is_away(Service::Postgres) => producer.unpublished_seconds(at),
             (_, Some(consumer)) => consumer.unread_seconds(now, at),
             _ => None,
         }
@@ -131,6 +130,10 @@ impl Sight {
     fn batch(&mut self, rows: u64, figures: BatchFigures) {
         let seconds = figures.duration.as_secs_f64();
         let bucket = DURATION_BOUNDS.iter().position(|&bound| seconds <= bound).unwrap_or(DURATION_BOUNDS.len());
+    fn is_away(&self, service: Service) -> bool {
+        self.services.get(&service).is_some_and(|sight| sight.up == Some(false))
+    }
+
         self.durations[bucket] += 1;
         self.duration_sum += figures.duration;
         for &(name, time) in &figures.phases {

@@ -81,6 +81,28 @@ fn a_loop_that_hangs_has_left_messages_unread_since_its_last_look() {
 }
 
 #[test]
+fn while_kafka_is_away_messages_may_wait_since_the_last_look_before() {
+    let monitor = Monitor::default();
+    let away = Error::new(crate::error::Kind::Broker, "no broker answers");
+    stand(&monitor, &head(1, &[5, 5]), &[5, 5]);
+    monitor.failed(Service::Kafka, &away);
+    let (begun, outage) = (SystemClock.instant(), Duration::from_millis(20));
+    while SystemClock.instant() - begun < outage {
+        std::thread::yield_now();
+    }
+    // The loop turns all the while, and the client repeats what it heard last.
+    stand(&monitor, &head(1, &[5, 5]), &[5, 5]);
+    assert!(lag_after(&monitor, 60).unwrap() >= 60.0 + outage.as_secs_f64());
+    assert_eq!(behind_after(&monitor, 60), None, "how many came is not known");
+    monitor.answered(Service::Kafka);
+    stand(&monitor, &head(1, &[5, 5]), &[5, 9]);
+    assert_eq!(behind_after(&monitor, 0), Some(4));
+    assert!(lag_after(&monitor, 0).unwrap() >= outage.as_secs_f64(), "they may have come as it began");
+    stand(&monitor, &head(2, &[5, 9]), &[5, 9]);
+    assert_eq!((lag_after(&monitor, 0), behind_after(&monitor, 0)), (Some(0.0), Some(0)));
+}
+
+#[test]
 fn nothing_is_said_of_the_lag_until_each_partitions_end_is_known() {
     let monitor = Monitor::default();
     let (assigned, ends) = (vec![0, 1], offsets(&[5]));
@@ -131,7 +153,7 @@ fn a_partition_that_the_lake_does_not_know_yet_is_read_from_where_it_began() {
     begin(1, 3);
     stand(&monitor, &head(1, &[5]), &[5, 10]);
     assert_eq!(behind_after(&monitor, 0), Some(7));
-    commit(&monitor, &head(2, &[5, 7]), &[(1, 1)]);
+    commit(&monitor, &head(2, &[5, 10]), &[(1, 1)]);
     assert_eq!(behind_after(&monitor, 0), Some(0));
     begin(2, 0);
     stand(&monitor, &head(2, &[5, 10]), &[5, 10, 0]);
