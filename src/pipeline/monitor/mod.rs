@@ -63,6 +63,8 @@ pub enum Phase {
 pub struct Sight {
     pub started: DateTime<Utc>,
     pub phase: Phase,
+    /// Since when no run of it goes on, because one failed.
+    pub failed_at: Option<DateTime<Utc>>,
     pub services: BTreeMap<Service, ServiceSight>,
     /// Rows published, or messages committed.
     pub rows: u64,
@@ -95,6 +97,7 @@ impl Sight {
         Sight {
             started: now,
             phase: Phase::Starting,
+            failed_at: None,
             services: BTreeMap::new(),
             rows: 0,
             batches: 0,
@@ -127,13 +130,13 @@ impl Sight {
         }
     }
 
-    fn batch(&mut self, rows: u64, figures: BatchFigures) {
-        let seconds = figures.duration.as_secs_f64();
-        let bucket = DURATION_BOUNDS.iter().position(|&bound| seconds <= bound).unwrap_or(DURATION_BOUNDS.len());
     fn is_away(&self, service: Service) -> bool {
         self.services.get(&service).is_some_and(|sight| sight.up == Some(false))
     }
 
+    fn batch(&mut self, rows: u64, figures: BatchFigures) {
+        let seconds = figures.duration.as_secs_f64();
+        let bucket = DURATION_BOUNDS.iter().position(|&bound| seconds <= bound).unwrap_or(DURATION_BOUNDS.len());
         self.durations[bucket] += 1;
         self.duration_sum += figures.duration;
         for &(name, time) in &figures.phases {
@@ -202,7 +205,15 @@ impl Monitor {
 
     /// Returns the phase that ends.
     pub fn enter(&self, phase: Phase) -> Phase {
-        std::mem::replace(&mut self.lock().phase, phase)
+        let mut sight = self.lock();
+        match phase {
+            Phase::Running => sight.failed_at = None,
+            Phase::Failed(_) => {
+                sight.failed_at.get_or_insert_with(|| SystemClock.now());
+            }
+            Phase::Starting | Phase::Ended => {}
+        }
+        std::mem::replace(&mut sight.phase, phase)
     }
 
     pub fn phase(&self) -> Phase {

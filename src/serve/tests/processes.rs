@@ -166,20 +166,40 @@ fn a_run_that_fails_where_runs_come_and_go_is_failed_until_the_next_one_and_also
 fn a_worker_that_fails_beside_a_younger_one_is_not_taken_for_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(folder.path(), json!({ "port": 0 }));
+#[test]
+fn a_run_that_fails_beside_a_younger_worker_is_not_taken_for_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(folder.path(), json!({ "port": 0 }));
+    let elder = start(&settings, Role::Consumer, "0000bbbb-1");
+    let_a_millisecond_pass();
+    let younger = start(&settings, Role::Consumer, "0000cccc-1");
+    let_a_millisecond_pass();
+    elder.shared.monitor.enter(Phase::Failed("the disk is full".to_owned()));
+    let_a_millisecond_pass();
+    // It failed before anybody looked, too.
+    let producer = start(&settings, Role::Producer, "0000aaaa-1");
+    eventually(|| consumer_states(&producer) == ["failed", "starting"]);
+    elder.shared.monitor.enter(Phase::Running);
+    eventually(|| consumer_states(&producer) == ["running", "starting"]);
+    younger.end(None);
+}
+
+/// States of the consumers on this one's page.
+fn consumer_states(of: &Server) -> Vec<String> {
+    let seen = status(of);
+    let consumers = seen["parts"].as_array().unwrap().iter().filter(|part| part["role"] == "consumer");
+    consumers.map(|part| part["state"].as_str().unwrap().to_owned()).collect()
+}
+
     let producer = start(&settings, Role::Producer, "0000aaaa-1");
     let elder = start(&settings, Role::Consumer, "0000bbbb-1");
     let_a_millisecond_pass();
     let younger = start(&settings, Role::Consumer, "0000cccc-1");
     let_a_millisecond_pass();
     elder.end(Some(&disk_is_full()));
-    let states = || {
-        let seen = status(&producer);
-        let consumers = seen["parts"].as_array().unwrap().iter().filter(|part| part["role"] == "consumer");
-        consumers.map(|part| part["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
-    };
-    eventually(|| states() == ["failed", "starting"]);
+    eventually(|| consumer_states(&producer) == ["failed", "starting"]);
     younger.end(None);
-    eventually(|| states() == ["failed", "ended"]);
+    eventually(|| consumer_states(&producer) == ["failed", "ended"]);
     producer.end(None);
 }
 
