@@ -321,7 +321,7 @@ def test_a_run_of_a_library_that_fails_is_shown_with_its_message_and_leaves_word
     assert shown["health"]["state"] == "down"
     assert pipeline.run("consumer", "--once").returncode == 0
     log = (pipeline.folder / "producer-1.log").read_text(encoding="utf-8")
-    assert "before this one" not in log, "a consumer's end is no word about a producer"
+    assert "another consumer" not in log, "a consumer's end is no word about a producer"
 
 
 def viewer(url: str) -> socket.socket:
