@@ -186,11 +186,6 @@ impl<C: GroupConsumer> Reader<C> {
         self.places.iter().map(|(&partition, place)| PartitionOffset { partition, offset: place.next }).collect()
     }
 
-    /// Where the current batch began, by assigned partition.
-    pub fn begins(&self) -> Vec<PartitionOffset> {
-        self.places.iter().map(|(&partition, place)| PartitionOffset { partition, offset: place.from }).collect()
-    }
-
     /// Every assigned partition was read to its end when last heard of.
     pub fn at_end(&self) -> bool {
         self.places.values().all(|place| place.at_end)

@@ -24,6 +24,21 @@ impl EventTimes {
         Some(all)
     }
 
+    /// The same of many at once: loops over 64 bits take a fraction of the time.
+    pub fn of_slice(times: &[i64]) -> Option<Self> {
+        let first = *times.first()?;
+        let (least_us, greatest_us) =
+            times.iter().fold((first, first), |(least, greatest), &us| (least.min(us), greatest.max(us)));
+        let rows = times.len() as u64;
+        let sum_us = if greatest_us.abs_diff(least_us).checked_mul(rows).is_some() {
+            let beyond: u64 = times.iter().map(|us| us.abs_diff(least_us)).sum();
+            i128::from(least_us) * i128::from(rows) + i128::from(beyond)
+        } else {
+            times.iter().copied().map(i128::from).sum()
+        };
+        Some(EventTimes { least_us, greatest_us, rows, sum_us })
+    }
+
     #[inline]
     pub fn add(&mut self, us: i64) {
         self.least_us = self.least_us.min(us);
@@ -69,6 +84,13 @@ mod tests {
         let times = EventTimes::of_all((0..100_001).map(|row| NOW_US + row)).unwrap();
         assert_eq!((times.least_us, times.greatest_us, times.mean_us()), (NOW_US, NOW_US + 100_000, NOW_US + 50_000));
         assert_eq!(EventTimes::of_all([]), None);
+    }
+
+    #[test]
+    fn a_slice_has_the_times_of_its_rows_however_far_they_are_apart() {
+        for times in [&[][..], &[7], &[NOW_US + 2, NOW_US, NOW_US + 7], &[-5, 3], &[i64::MIN, i64::MAX, i64::MAX, 0]] {
+            assert_eq!(EventTimes::of_slice(times), EventTimes::of_all(times.iter().copied()), "{times:?}");
+        }
     }
 
     #[test]

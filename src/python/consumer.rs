@@ -170,7 +170,7 @@ impl Consumer {
             let (serial, id) = (handed.serial, handed.batch.plan.clone());
             let (lake, quarantine) = (lake.clone(), quarantine.clone());
             let batch = Batch { handed, lake, quarantine, handle: self.handle.clone() };
-            function.call1((batch, &id)).inspect_err(|raised| self.handle.note_raised(py, raised))?;
+            self.handle.calling(py, || function.call1((batch, &id)))?;
             let commit = move |session: &mut Session, tell: Tell| {
                 let reports = session.ingest.reports();
                 let committed = progress::watching(watched, &reports, tell, || session.commit(serial))?;

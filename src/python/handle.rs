@@ -77,21 +77,24 @@ impl<S: Send + 'static> Handle<S> {
         py: Python<'_>,
         open: impl FnOnce(&Settings, &Stop) -> Result<(S, Reports)> + Send + 'static,
         work: impl FnOnce(&mut S, wait::Tell) -> Result<R> + Send + 'static,
-        told: impl FnMut(wait::Told) -> PyResult<()>,
+        mut told: impl FnMut(wait::Told) -> PyResult<()>,
     ) -> PyResult<Result<R>> {
         let call = self.begin(py)?;
         let (slot, open, stop) = (self.slot.clone(), self.opener(open), call.stop.clone());
         let monitor = self.monitor.clone();
         let telling = move |tell| noted(&monitor, slot.work(&call, open, |session| work(session, tell)));
-        wait::for_telling_work(py, &stop, telling, told).inspect_err(|raised| self.note_raised(py, raised))
+        wait::for_telling_work(py, &stop, telling, |what| self.calling(py, || told(what)))
     }
 
-    /// An exception of the caller's function ends a run as an error of ours does. Its words may hold a row.
-    pub fn note_raised(&self, py: Python<'_>, raised: &PyErr) {
-        if raised.is_instance_of::<PyException>(py) {
-            let kind = raised.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
-            self.monitor.enter(Phase::Failed(format!("a function that it called raised {kind}")));
-        }
+    /// Calls a function of the caller's. Its exception ends a run as an error of ours does; its words may hold a row.
+    pub fn calling<R>(&self, py: Python<'_>, function: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+        function().inspect_err(|raised| {
+            if raised.is_instance_of::<PyException>(py) {
+                let kind = raised.get_type(py).name();
+                let kind = kind.map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
+                self.monitor.enter(Phase::Failed(format!("a function that it called raised {kind}")));
+            }
+        })
     }
 
     /// Begins a call that comes back to Python between its steps.
@@ -228,13 +231,13 @@ impl<S: Send + 'static> Steps<'_, S> {
         &self,
         py: Python<'_>,
         work: impl FnOnce(&mut S, wait::Tell) -> Result<R> + Send + 'static,
-        told: impl FnMut(wait::Told) -> PyResult<()>,
+        mut told: impl FnMut(wait::Told) -> PyResult<()>,
     ) -> PyResult<Result<R>> {
         let (slot, call, monitor) = (self.handle.slot.clone(), self.call.clone(), self.handle.monitor.clone());
         let telling =
             move |tell| noted(&monitor, slot.step(&call, |_| Err(Error::interrupted()), |session| work(session, tell)));
-        let raised = |raised: &PyErr| self.handle.note_raised(py, raised);
-        wait::for_telling_work(py, &self.call.stop, telling, told).inspect_err(raised)
+        let told = |what| self.handle.calling(py, || told(what));
+        wait::for_telling_work(py, &self.call.stop, telling, told)
     }
 
     pub fn is_stopping(&self) -> bool {

@@ -104,7 +104,7 @@ pub fn own(shared: &Arc<Shared>, wanted: &Wanted) -> Value {
         "started_at": moment(sight.started),
         "uptime_sec": (*now - sight.started).num_milliseconds() as f64 / 1e3,
         "seen_at": moment(*now),
-        "ended_at": null,
+        "ended_at": sight.failed_at.filter(|_| state.name == "failed").map(moment),
         "seq": recent::last_seq(),
         "services": services(sight),
         "rates": {

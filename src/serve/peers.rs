@@ -267,11 +267,12 @@ impl Peer {
     /// Another one of its role has started since and answers.
     fn is_replaced(&self, newest: &BTreeMap<String, String>) -> bool {
         // When it failed is known to the moment: a worker that began beside it took no place of its.
-        let since = match &self.gone {
-            Some(gone) if gone.state == "failed" => &gone.at,
-            _ => &self.registration.started_at,
+        let failed_at = match &self.gone {
+            Some(gone) => Some(gone.at.as_str()).filter(|_| gone.state == "failed"),
+            None => self.part.as_ref().filter(|_| self.has_failed()).and_then(|part| part["ended_at"].as_str()),
         };
-        newest.get(&self.registration.role).is_some_and(|started| started > since)
+        let since = failed_at.unwrap_or(&self.registration.started_at);
+        newest.get(&self.registration.role).is_some_and(|started| started.as_str() > since)
     }
 
     fn to_json(&self, full: bool) -> Value {
@@ -280,12 +281,11 @@ impl Peer {
             json!({
                 "id": registration.id, "role": registration.role, "state": "starting", "pid": registration.pid,
                 "host": registration.host, "run_id": registration.run_id, "version": null, "url": registration.url,
-                "started_at": registration.started_at, "services": [],
+                "started_at": registration.started_at, "ended_at": null, "services": [],
             })
         });
         part["self"] = json!(false);
         part["seen_at"] = json!(self.seen.map(part::moment));
-        part["ended_at"] = Value::Null;
         if let Some(gone) = &self.gone {
             part["state"] = json!(gone.state);
             part["state_text"] = json!(gone.text);

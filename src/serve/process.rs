@@ -1,6 +1,7 @@
 //! Which process a number stands for: numbers are given anew, and machines start anew.
 
 use std::fs;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,12 +9,33 @@ use serde::{Deserialize, Serialize};
 /// has to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
+    #[serde(flatten)]
+    place: Place,
+    /// When the process started, in ticks since the machine did.
+    start_ticks: u64,
+}
+
+/// Where numbers of processes mean the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
     /// Of the machine's start.
     boot_id: String,
     /// Numbers are those of this space: a container has its own.
     namespace: String,
-    /// When the process started, in ticks since the machine did.
-    start_ticks: u64,
+}
+
+impl Place {
+    /// Ours, which stays as it is for as long as we run.
+    fn own() -> Option<&'static Place> {
+        static OWN: OnceLock<Option<Place>> = OnceLock::new();
+        OWN.get_or_init(Place::read).as_ref()
+    }
+
+    fn read() -> Option<Place> {
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
+        let namespace = fs::read_link("/proc/self/ns/pid").ok()?.to_string_lossy().into_owned();
+        Some(Place { boot_id, namespace })
+    }
 }
 
 impl Identity {
@@ -22,29 +44,31 @@ impl Identity {
     }
 
     fn of(pid: u32) -> Option<Identity> {
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
-        let namespace = fs::read_link("/proc/self/ns/pid").ok()?.to_string_lossy().into_owned();
-        Some(Identity { boot_id, namespace, start_ticks: Stat::of(pid)?.start_ticks })
+        Some(Identity { place: Place::own()?.clone(), start_ticks: Stat::of(pid)?.start_ticks })
     }
 }
 
 /// Whether the process is over, as far as that can be seen from here.
 pub fn is_gone(pid: u32, registered: Option<&Identity>) -> bool {
-    let (Some(registered), Some(here)) = (registered, Identity::own()) else { return !is_alive(pid) };
-    if registered.boot_id != here.boot_id {
-        return true;
-    }
-    if registered.namespace != here.namespace {
+    match (registered, Place::own()) {
+        (Some(registered), Some(here)) if registered.place.boot_id != here.boot_id => true,
         // Its number means another process here; whether it answers has to tell.
-        return false;
+        (Some(registered), Some(here)) if registered.place.namespace != here.namespace => false,
+        _ => is_over(pid, Stat::of(pid).as_ref(), registered),
     }
-    Stat::of(pid).is_none_or(|stat| stat.is_over() || stat.start_ticks != registered.start_ticks)
 }
 
-fn is_alive(pid: u32) -> bool {
-    if let Some(stat) = Stat::of(pid) {
-        return !stat.is_over();
+/// `stat` is what can be seen of the number: nothing where its process is gone, and nothing of another user's where
+/// `/proc` is mounted with `hidepid`.
+fn is_over(pid: u32, stat: Option<&Stat>, registered: Option<&Identity>) -> bool {
+    match stat {
+        Some(stat) => stat.is_over() || registered.is_some_and(|known| known.start_ticks != stat.start_ticks),
+        None => !takes_signals(pid),
     }
+}
+
+/// A process of this number is there, also where it is not ours to signal.
+fn takes_signals(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
@@ -81,9 +105,11 @@ mod tests {
         assert!(!is_gone(pid, Some(&own)));
         let earlier = Identity { start_ticks: own.start_ticks - 1, ..own.clone() };
         assert!(is_gone(pid, Some(&earlier)), "an earlier process of this number");
-        let before_restart = Identity { boot_id: "another".to_owned(), ..own.clone() };
+        let place =
+            |boot_id: &str, namespace: &str| Place { boot_id: boot_id.to_owned(), namespace: namespace.to_owned() };
+        let before_restart = Identity { place: place("another", &own.place.namespace), ..own.clone() };
         assert!(is_gone(pid, Some(&before_restart)), "before the machine was started anew");
-        let elsewhere = Identity { namespace: "pid:[1]".to_owned(), ..earlier };
+        let elsewhere = Identity { place: place(&own.place.boot_id, "pid:[1]"), ..earlier };
         assert!(!is_gone(pid, Some(&elsewhere)), "in another container it cannot be seen");
         assert!(!is_gone(pid, None), "one that was registered without it goes by its number");
     }
@@ -92,6 +118,16 @@ mod tests {
     fn the_start_is_found_behind_any_name() {
         let parent = std::os::unix::process::parent_id();
         assert!(Stat::of(parent).unwrap().start_ticks <= Stat::of(std::process::id()).unwrap().start_ticks);
+    }
+
+    #[test]
+    fn one_that_is_hidden_from_us_is_there_for_as_long_as_its_number_is_taken() {
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let identity = Identity::of(child.id());
+        assert!(!is_over(child.id(), None, identity.as_ref()));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(is_over(child.id(), None, identity.as_ref()));
     }
 
     #[test]

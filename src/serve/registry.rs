@@ -82,6 +82,11 @@ impl Registration {
     pub fn is_dead(&self, own_host: &str) -> bool {
         self.host == own_host && process::is_gone(self.pid, self.process.as_ref())
     }
+
+    /// Another one listens where this one did: a container that was started anew sees nothing of the process before.
+    fn is_displaced_by(&self, other: &Registration) -> bool {
+        self.id != other.id && self.host == other.host && self.url == other.url
+    }
 }
 
 /// Our own file.
@@ -96,7 +101,7 @@ impl Registry {
     /// process alone.
     pub fn join(folder: PathBuf, own: Registration) -> Option<Registry> {
         let joined = fs::create_dir_all(&folder).and_then(|()| {
-            note_the_dead(&folder, &own.host);
+            note_the_dead(&folder, &own);
             tell_what_befell(&folder, &own.role);
             write(&folder, &format!("{}{REGISTERED}", own.id), &serde_json::to_vec(&own)?)
         });
@@ -168,8 +173,10 @@ pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-fn note_the_dead(folder: &Path, own_host: &str) {
-    for dead in registrations(folder).into_iter().filter(|other| other.is_dead(own_host)) {
+/// `own` is ours, whose address we have.
+fn note_the_dead(folder: &Path, own: &Registration) {
+    let is_dead = |other: &Registration| other.is_dead(&own.host) || other.is_displaced_by(own);
+    for dead in registrations(folder).into_iter().filter(is_dead) {
         note(folder, &dead, "down", None);
         let _ = fs::remove_file(folder.join(format!("{}{REGISTERED}", dead.id)));
     }
@@ -181,13 +188,18 @@ fn note_the_dead(folder: &Path, own_host: &str) {
     }
 }
 
-/// On our own page a note of our role has no place: we are what came after it.
+/// On our own page a note of our role has no place: we are what came after it. The last one is told and stays for those
+/// who watched its process; the others go, or each of many starts would tell of all before it.
 fn tell_what_befell(folder: &Path, role: &str) {
-    for EndNote { of, at, text, .. } in notes(folder).into_iter().filter(|note| note.of.role == role) {
-        let (pid, how) =
-            (of.pid, text.map_or_else(|| "was gone without an end".to_owned(), |text| format!("failed: {text}")));
-        tracing::info!(target: "foodstream::serve", "the {role} before this one (pid {pid}, {at}) {how}");
+    let mut of_role: Vec<_> = notes(folder).into_iter().filter(|note| note.of.role == role).collect();
+    of_role.sort_by(|one, other| one.at.cmp(&other.at));
+    let Some(EndNote { of, at, text, .. }) = of_role.pop() else { return };
+    for past in of_role {
+        let _ = fs::remove_file(folder.join(format!("{}{ENDED}", past.of.id)));
     }
+    let how = text.map_or_else(|| "was gone without an end".to_owned(), |text| format!("failed: {text}"));
+    // Perhaps it ran beside others that still do.
+    tracing::info!(target: "foodstream::serve", "another {role} (pid {}, {at}) {how}", of.pid);
 }
 
 fn age_of(modified: SystemTime) -> Option<Duration> {

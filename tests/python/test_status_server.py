@@ -14,6 +14,8 @@ import foodstream
 import pytest
 import topics
 from conftest import ROOT, Pipeline
+from foodstream._stack import ports
+from foodstream._stack.kafka import Kafka, new_cluster_id
 from prometheus_client.parser import text_string_to_metric_families
 
 INSERT = (
@@ -21,6 +23,8 @@ INSERT = (
     "SELECT 'A', 'B', 'C', 9.5, 'PLACED' FROM generate_series(1, %s)"
 )
 VIEWERS = 200
+# A client tries a broker that was away every ten seconds, and a broker takes some to start.
+BACK_SEC = 90
 TOKEN = "only-for-this-test-0123456789"
 PAGE = re.compile(r"status page: (http://\S+/)")
 
@@ -257,6 +261,35 @@ def test_a_look_at_the_table_that_hangs_is_no_lag_of_zero(pipeline: Pipeline, ev
     eventually(lambda: lag() == 0, "the table to be read again")
 
 
+def test_a_kafka_that_is_away_is_no_lag_of_zero(
+    pipeline: Pipeline, tmp_path: Path, eventually: Callable[..., None]
+) -> None:
+    port = ports.spare(set())
+    broker = Kafka(tmp_path / "kafka", port, ports.spare({port}), new_cluster_id())
+    broker.start()
+    try:
+        pipeline.config["kafka"]["brokers"] = broker.address
+        pipeline.config["status"] = {"port": 0}
+        pipeline.start("consumer")
+        url = url_of(pipeline, "consumer-1.log", eventually)
+
+        def lag() -> float | None:
+            return value(url, "foodstream_lag_seconds", stage="readable")
+
+        eventually(lambda: lag() == 0, "a topic without an unread message")
+        assert value(url, "foodstream_lag_messages") == 0
+        broker.stop()
+        away = "foodstream_service_up"
+        eventually(lambda: value(url, away, service="kafka") == 0, "Kafka to be away")
+        eventually(lambda: lag() != 0, "a lag that grows or is unknown while nobody says where the topic ends")
+        assert value(url, "foodstream_lag_messages") is None
+        assert part(status(url), "consumer")["consumer"]["messages_behind"] is None
+        broker.start()
+        eventually(lambda: lag() == 0, "the topic's end to be heard again", BACK_SEC)
+    finally:
+        broker.stop()
+
+
 def test_a_run_of_a_library_that_fails_is_shown_with_its_message_and_leaves_word(
     pipeline: Pipeline, eventually: Callable[..., None]
 ) -> None:
@@ -290,7 +323,7 @@ def test_a_run_of_a_library_that_fails_is_shown_with_its_message_and_leaves_word
     assert shown["health"]["state"] == "down"
     assert pipeline.run("consumer", "--once").returncode == 0
     log = (pipeline.folder / "producer-1.log").read_text(encoding="utf-8")
-    assert "before this one" not in log, "a consumer's end is no word about a producer"
+    assert "another consumer" not in log, "a consumer's end is no word about a producer"
 
 
 def viewer(url: str) -> socket.socket:

@@ -158,6 +158,8 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         } else {
             self.reader.start(&positions)?
         }
+        let is_new = |position: &PartitionOffset| !self.head.positions.contains_key(&position.partition);
+        self.options.monitor.begins_at(positions.into_iter().filter(is_new));
         for range in lost {
             self.reader.begin_at(range.partition, range.from);
             self.open.lost.push(range);

@@ -80,7 +80,6 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         self.options.monitor.standing(Standing {
             head: &self.head,
             assigned: self.reader.assigned(),
-            begins: self.reader.begins(),
             ends: self.reader.known_ends(),
             open: self.reader.gathered(),
         });

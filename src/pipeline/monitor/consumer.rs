@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, NaiveDate, Utc};
 
 use super::samples::raise;
-use super::{BatchFigures, Latency, Monitor, READABLE, Rejects, SOURCE_TO_READABLE, Sampled};
+use super::{BatchFigures, Latency, Monitor, READABLE, Rejects, SOURCE_TO_READABLE, Sampled, Service};
 use crate::clock::{Clock, SystemClock};
 use crate::lake::Head;
 use crate::model::{Counts, PartitionOffset};
@@ -25,7 +25,8 @@ pub struct ConsumerSight {
     /// Next offset to read, by partition, as the lake has it; of one that the lake does not know yet, its first.
     pub committed: BTreeMap<i32, i64>,
     pub assigned: Vec<i32>,
-    /// Ends of assigned partitions as the broker last said, and when the loop last looked.
+    /// Ends of assigned partitions as the broker last said, and when the loop last looked while Kafka was there: the
+    /// client remembers them, and says the same all through an outage.
     ends: BTreeMap<i32, i64>,
     pub ends_at: Option<DateTime<Utc>>,
     looked: Option<Instant>,
@@ -132,8 +133,6 @@ impl ConsumerSight {
 pub struct Standing<'a> {
     pub head: &'a Head,
     pub assigned: Vec<i32>,
-    /// Where the open batch began, by assigned partition.
-    pub begins: Vec<PartitionOffset>,
     pub ends: Vec<PartitionOffset>,
     pub open: u64,
 }
@@ -152,6 +151,13 @@ pub struct CommittedBatch<'a> {
 }
 
 impl Monitor {
+    /// Where partitions begin that were assigned and that the lake does not know yet.
+    pub fn begins_at(&self, begins: impl IntoIterator<Item = PartitionOffset>) {
+        let mut sight = self.lock();
+        let consumer = sight.consumer.get_or_insert_default();
+        consumer.committed.extend(begins.into_iter().map(|begin| (begin.partition, begin.offset)));
+    }
+
     pub fn standing(&self, standing: Standing<'_>) {
         let (now, at) = (SystemClock.now(), SystemClock.instant());
         let known = self.lock().consumer.as_ref().and_then(|consumer| consumer.head.clone());
@@ -159,17 +165,17 @@ impl Monitor {
         // Totals may be large: they are copied before the lock is taken, and dropped after.
         let head = self.is_watched().then(|| known.unwrap_or_else(|| Arc::new(standing.head.clone())));
         let mut sight = self.lock();
+        let kafka_is_away = sight.is_away(Service::Kafka);
         let consumer = sight.consumer.get_or_insert_default();
         let past = std::mem::replace(&mut consumer.head, head);
         consumer.commit = Some(standing.head.number);
         consumer.lake = standing.head.counts;
         consumer.committed.extend(&standing.head.positions);
-        for begin in standing.begins {
-            consumer.committed.entry(begin.partition).or_insert(begin.offset);
-        }
         consumer.assigned = standing.assigned;
         consumer.ends = standing.ends.iter().map(|end| (end.partition, end.offset)).collect();
-        (consumer.ends_at, consumer.looked) = (Some(now), Some(at));
+        if !kafka_is_away {
+            (consumer.ends_at, consumer.looked) = (Some(now), Some(at));
+        }
         consumer.open = standing.open;
         consumer.note_caught_up();
         drop(sight);

@@ -63,6 +63,8 @@ pub enum Phase {
 pub struct Sight {
     pub started: DateTime<Utc>,
     pub phase: Phase,
+    /// Since when no run of it goes on, because one failed.
+    pub failed_at: Option<DateTime<Utc>>,
     pub services: BTreeMap<Service, ServiceSight>,
     /// Rows published, or messages committed.
     pub rows: u64,
@@ -95,6 +97,7 @@ impl Sight {
         Sight {
             started: now,
             phase: Phase::Starting,
+            failed_at: None,
             services: BTreeMap::new(),
             rows: 0,
             batches: 0,
@@ -120,12 +123,15 @@ impl Sight {
     /// none and is of a moment ago; where no look comes, seconds since it, for which rows may wait. `None` where nothing
     /// is known.
     pub fn lag(&self, now: DateTime<Utc>, at: Instant) -> Option<f64> {
-        let away = |service| self.services.get(&service).is_some_and(|sight| sight.up == Some(false));
         match (&self.producer, &self.consumer) {
-            (Some(producer), _) if !away(Service::Postgres) => producer.unpublished_seconds(at),
+            (Some(producer), _) if !self.is_away(Service::Postgres) => producer.unpublished_seconds(at),
             (_, Some(consumer)) => consumer.unread_seconds(now, at),
             _ => None,
         }
+    }
+
+    fn is_away(&self, service: Service) -> bool {
+        self.services.get(&service).is_some_and(|sight| sight.up == Some(false))
     }
 
     fn batch(&mut self, rows: u64, figures: BatchFigures) {
@@ -199,7 +205,15 @@ impl Monitor {
 
     /// Returns the phase that ends.
     pub fn enter(&self, phase: Phase) -> Phase {
-        std::mem::replace(&mut self.lock().phase, phase)
+        let mut sight = self.lock();
+        match phase {
+            Phase::Running => sight.failed_at = None,
+            Phase::Failed(_) => {
+                sight.failed_at.get_or_insert_with(|| SystemClock.now());
+            }
+            Phase::Starting | Phase::Ended => {}
+        }
+        std::mem::replace(&mut sight.phase, phase)
     }
 
     pub fn phase(&self) -> Phase {

@@ -42,6 +42,8 @@ pub struct ProducerSight {
     read_to_us: Option<i64>,
     /// Of the oldest row that was read and is not known to be published.
     pending_us: Option<i64>,
+    /// Of the oldest row that was read, was not published, and has to be read again.
+    again_us: Option<i64>,
     /// The last page was cut by its limit.
     full: bool,
 }
@@ -91,7 +93,8 @@ impl ProducerSight {
         let source = self.source.as_ref()?;
         let waiting = self.waiting(now);
         let held_us = waiting.and_then(|waiting| waiting.counted.oldest_held_us);
-        let oldest = self.pending_us.or(self.read_to_us.filter(|_| self.full)).or(held_us.filter(|_| self.is_held()));
+        let oldest = self.pending_us.or(self.again_us).or(self.read_to_us.filter(|_| self.full));
+        let oldest = oldest.or(held_us.filter(|_| self.is_held()));
         match oldest {
             Some(oldest) => Some(micros(source.column_us(now).saturating_sub(oldest))),
             // Rows may have come since the last look at the table, however long ago that is.
@@ -137,7 +140,9 @@ impl Monitor {
         let mut sight = self.lock();
         let producer = sight.producer.get_or_insert_default();
         producer.position = Some(position);
-        producer.pending_us = None;
+        // Pages follow the position in order: nothing older than their first row lies behind it.
+        let pending_us = producer.pending_us.take().or(producer.again_us);
+        producer.again_us = pending_us.filter(|&pending_us| pending_us > position.timestamp_us);
         // What was read beyond it waits to be read again.
         if producer.read_to_us.is_some_and(|read_to| read_to > position.timestamp_us) {
             producer.read_to_us = Some(position.timestamp_us);
@@ -155,7 +160,7 @@ impl Monitor {
         producer.polls = polls;
         producer.last_poll = Some(now);
         (producer.looked, producer.interval) = (Some(at), interval);
-        producer.full = full;
+        (producer.full, producer.again_us) = (full, None);
         if source.is_some() {
             producer.source = source;
         }

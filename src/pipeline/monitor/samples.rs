@@ -41,7 +41,11 @@ impl Sampled {
             let Some(column) = dated.rows.column_by_name(column) else { return };
             let Some(times) = column.as_primitive_opt::<TimestampMicrosecondType>() else { return };
             self.created_us.offer(times.len(), |at| times.is_valid(at).then(|| times.value(at)));
-            let Some(events) = EventTimes::of_all(times.iter().flatten()) else { continue };
+            let events = match times.null_count() {
+                0 => EventTimes::of_slice(times.values()),
+                _ => EventTimes::of_all(times.iter().flatten()),
+            };
+            let Some(events) = events else { continue };
             raise(&mut self.newest_us, dated.date, events.greatest_us);
             self.events = Some(self.events.map_or(events, |known| known.merged(events)));
         }

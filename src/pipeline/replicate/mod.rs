@@ -311,8 +311,8 @@ impl<S: BoundedSource> Replicate<S> {
                 return other;
             }
         };
-        let end = batch.end.ok_or_else(|| Failure::Sink(Error::bug("a page with rows has no end position")))?;
-        let times = batch.times.unwrap_or_else(|| EventTimes::of(end.timestamp_us));
+        let reached = batch.times.zip(batch.end);
+        let (times, end) = reached.ok_or_else(|| Failure::Sink(Error::bug("a page with rows has no end position")))?;
         reach(failpoints::PUBLISH_PAGE_READ).map_err(Failure::Sink)?;
         self.lines.fetched(page.rows);
         // Nothing is sent after a commit that is not known to have succeeded.

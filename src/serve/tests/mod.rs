@@ -241,7 +241,7 @@ fn stand(monitor: &Monitor, assigned: &[i32], ends: &[(i32, i64)]) {
         totals: Totals::default(),
     };
     let ends = ends.iter().map(|&(partition, offset)| PartitionOffset { partition, offset }).collect();
-    monitor.standing(Standing { head: &head, assigned: assigned.to_vec(), begins: Vec::new(), ends, open: 0 });
+    monitor.standing(Standing { head: &head, assigned: assigned.to_vec(), ends, open: 0 });
 }
 
 #[test]

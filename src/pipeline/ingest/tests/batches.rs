@@ -330,3 +330,22 @@ fn partitions_that_appear_later_start_at_their_earliest_message() {
     assert_eq!(bench.lake.ids(), [2, 3, 4]);
     assert_eq!(bench.positions(), [2, 2]);
 }
+
+#[test]
+fn a_partition_that_appeared_later_is_seen_where_it_began_until_its_first_batch_is_committed() {
+    let bench = Bench::new(1);
+    bench.ingest_all();
+    bench.broker.add_partitions(TOPIC, 2).unwrap();
+    bench.append(1, 1..=3);
+    let mut ingest = bench.open(|_| {});
+    let targets = ingest.targets(AVAILABLE_NOW).unwrap().unwrap();
+    let batch = ingest.next_batch(Some(&targets), None).unwrap().unwrap();
+    assert_eq!(batch.ranges, [range(1, 0, 3)]);
+    bench.clock.advance(Duration::from_secs(1));
+    ingest.tell_standing();
+    let seen = || bench.options.monitor.sight().consumer.unwrap().committed;
+    assert_eq!(seen(), [(0, 0), (1, 0)].into());
+    assert!(ingest.commit(batch).unwrap());
+    assert_eq!(seen(), [(0, 0), (1, 3)].into());
+    ingest.close().unwrap();
+}

@@ -27,7 +27,7 @@ fn offsets(offsets: &[i64]) -> Vec<PartitionOffset> {
 /// A look at as many assigned partitions as there are ends.
 fn stand(monitor: &Monitor, head: &Head, ends: &[i64]) {
     let assigned = (0..).take(ends.len()).collect();
-    monitor.standing(Standing { head, assigned, begins: offsets(&vec![0; ends.len()]), ends: offsets(ends), open: 0 });
+    monitor.standing(Standing { head, assigned, ends: offsets(ends), open: 0 });
 }
 
 /// A commit of messages that were published when their rows were.
@@ -81,10 +81,32 @@ fn a_loop_that_hangs_has_left_messages_unread_since_its_last_look() {
 }
 
 #[test]
+fn while_kafka_is_away_messages_may_wait_since_the_last_look_before() {
+    let monitor = Monitor::default();
+    let away = Error::new(crate::error::Kind::Broker, "no broker answers");
+    stand(&monitor, &head(1, &[5, 5]), &[5, 5]);
+    monitor.failed(Service::Kafka, &away);
+    let (begun, outage) = (SystemClock.instant(), Duration::from_millis(20));
+    while SystemClock.instant() - begun < outage {
+        std::thread::yield_now();
+    }
+    // The loop turns all the while, and the client repeats what it heard last.
+    stand(&monitor, &head(1, &[5, 5]), &[5, 5]);
+    assert!(lag_after(&monitor, 60).unwrap() >= 60.0 + outage.as_secs_f64());
+    assert_eq!(behind_after(&monitor, 60), None, "how many came is not known");
+    monitor.answered(Service::Kafka);
+    stand(&monitor, &head(1, &[5, 5]), &[5, 9]);
+    assert_eq!(behind_after(&monitor, 0), Some(4));
+    assert!(lag_after(&monitor, 0).unwrap() >= outage.as_secs_f64(), "they may have come as it began");
+    stand(&monitor, &head(2, &[5, 9]), &[5, 9]);
+    assert_eq!((lag_after(&monitor, 0), behind_after(&monitor, 0)), (Some(0.0), Some(0)));
+}
+
+#[test]
 fn nothing_is_said_of_the_lag_until_each_partitions_end_is_known() {
     let monitor = Monitor::default();
-    let (assigned, begins, ends) = (vec![0, 1], offsets(&[0, 0]), offsets(&[5]));
-    monitor.standing(Standing { head: &head(1, &[5, 5]), assigned, begins, ends, open: 0 });
+    let (assigned, ends) = (vec![0, 1], offsets(&[5]));
+    monitor.standing(Standing { head: &head(1, &[5, 5]), assigned, ends, open: 0 });
     assert_eq!((lag_after(&monitor, 0), behind_after(&monitor, 0)), (None, None));
     stand(&monitor, &head(1, &[5, 5]), &[]);
     assert_eq!((lag_after(&monitor, 0), behind_after(&monitor, 0)), (None, None), "nor without a partition");
@@ -127,11 +149,14 @@ fn how_old_a_partition_is_of_which_nothing_was_read_yet_is_not_known() {
 #[test]
 fn a_partition_that_the_lake_does_not_know_yet_is_read_from_where_it_began() {
     let monitor = Monitor::default();
-    stand(&monitor, &head(1, &[5]), &[5, 7]);
+    let begin = |partition, offset| monitor.begins_at([PartitionOffset { partition, offset }]);
+    begin(1, 3);
+    stand(&monitor, &head(1, &[5]), &[5, 10]);
     assert_eq!(behind_after(&monitor, 0), Some(7));
-    commit(&monitor, &head(2, &[5, 7]), &[(1, 1)]);
+    commit(&monitor, &head(2, &[5, 10]), &[(1, 1)]);
     assert_eq!(behind_after(&monitor, 0), Some(0));
-    stand(&monitor, &head(2, &[5, 7]), &[5, 7, 0]);
+    begin(2, 0);
+    stand(&monitor, &head(2, &[5, 10]), &[5, 10, 0]);
     assert_eq!((lag_after(&monitor, 0), behind_after(&monitor, 0)), (Some(0.0), Some(0)), "an empty one is no backlog");
 }
 

@@ -88,7 +88,14 @@ fn rows_that_were_read_and_are_read_again_after_a_failure_wait_meanwhile() {
     monitor.stands_at(cursor(30));
     poll(&monitor, None, rows(10, 9), false);
     monitor.stands_at(cursor(30));
-    assert!(near(lag_after(&monitor, 0), 30.0), "the position is all that is certain");
+    assert!(near(lag_after(&monitor, 0), 10.0), "no older row lies behind the position");
+    monitor.stands_at(cursor(30));
+    assert!(near(lag_after(&monitor, 0), 10.0), "nor does the next try bring one");
+    poll(&monitor, None, None, false);
+    assert_eq!(lag_after(&monitor, 0), Some(0.0), "they were deleted meanwhile");
+    poll(&monitor, None, rows(10, 9), false);
+    monitor.stands_at(cursor(10));
+    assert!(near(lag_after(&monitor, 0), 10.0), "some are published, and the others come behind the position");
     poll(&monitor, None, rows(10, 9), false);
     published(&monitor, 5, cursor(10), cursor(9));
     monitor.stands_at(cursor(9));
