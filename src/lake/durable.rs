@@ -118,14 +118,19 @@ impl Dir {
 
     /// Creates the folder unless it exists and opens it. The caller syncs this one.
     pub fn make(&self, name: &str) -> Result<Dir> {
+        self.try_make(name)?.ok_or_else(|| {
+            Error::new(Kind::Lake, format!("{} vanished while it was created", self.join(name).display()))
+        })
+    }
+
+    /// The same; `None` where somebody has removed it at once.
+    pub fn try_make(&self, name: &str) -> Result<Option<Dir>> {
         match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(FOLDER_MODE as _)) {
             Ok(()) => trace::note("make", &self.join(name)),
             Err(Errno::EXIST) => {}
             Err(e) => return Err(failed("create the folder", &self.join(name), e)),
         }
-        self.child(name)?.ok_or_else(|| {
-            Error::new(Kind::Lake, format!("{} vanished while it was created", self.join(name).display()))
-        })
+        self.child(name)
     }
 
     /// `make`, then both the folder and its entry are durable.
@@ -335,12 +340,23 @@ pub(super) mod trace {
     use std::cell::RefCell;
     use std::path::{Path, PathBuf};
 
+    type Act = Box<dyn FnOnce(&Path)>;
+
     thread_local! {
         static STEPS: RefCell<Vec<(&'static str, PathBuf)>> = const { RefCell::new(Vec::new()) };
+        static NEXT: RefCell<Option<(&'static str, Act)>> = const { RefCell::new(None) };
     }
 
     pub fn note(step: &'static str, path: &Path) {
         STEPS.with_borrow_mut(|steps| steps.push((step, path.to_owned())));
+        if let Some((_, act)) = NEXT.with_borrow_mut(|next| next.take_if(|(awaited, _)| *awaited == step)) {
+            act(path);
+        }
+    }
+
+    /// What another process does right after this thread's next step of that name.
+    pub fn after_next(step: &'static str, act: impl FnOnce(&Path) + 'static) {
+        NEXT.set(Some((step, Box::new(act))));
     }
 
     /// The steps since the last call.

@@ -36,7 +36,7 @@ impl Staging {
     pub fn claim(root: Dir, owner: &str) -> Result<Staging> {
         for _ in 0..CLAIM_ATTEMPTS {
             let writer = Uuid::new_v4().hyphenated().to_string();
-            let dir = root.make(&writer)?;
+            let Some(dir) = root.try_make(&writer)? else { continue };
             let Some(lock) = try_claim(&root, &dir, &writer, owner)? else { continue };
             root.sync()?;
             return Ok(Staging { root, dir, writer, _lock: lock });
@@ -174,4 +174,20 @@ fn take(folder: &Dir, owner: &str) -> Result<Taken> {
     lock.read_to_string(&mut text).map_err(|e| failed("read", &path, e))?;
     // An empty text: killed before it staged anything.
     Ok(if text.is_empty() || text == owner { Taken::Dead(lock) } else { Taken::Foreign })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use durable::trace;
+
+    #[test]
+    fn a_folder_that_a_sweep_takes_before_its_lock_is_made_again_under_another_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = || Dir::open(folder.path()).unwrap();
+        trace::after_next("make", |made| std::fs::remove_dir(made).unwrap());
+        let staging = Staging::claim(root(), "this lake").unwrap();
+        assert_eq!(root().names().unwrap(), [staging.writer()]);
+        assert_eq!(living_writer(&root()).unwrap().as_deref(), Some(staging.writer()));
+    }
 }
