@@ -58,16 +58,18 @@ const PRODUCER_FIXED: [(&str, &str); 3] =
 /// How long the broker keeps a transaction open without hearing of it; then it aborts it.
 pub(super) const TRANSACTION_TIMEOUT_MS: &str = "60000";
 
-const CONSUMER: [(&str, &str); 7] = [
+const CONSUMER: [(&str, &str); 8] = [
     // Behind a transaction's last row lies its marker, which shows only in a fetch that brings nothing: until then a
     // bounded run cannot end. Rows are delivered at once whatever this says.
     ("fetch.wait.max.ms", "100"),
     // The library sleeps a second when its queue is full; that alone costs a factor of four.
     ("fetch.queue.backoff.ms", "2"),
-    // Small queues read as fast as large ones and leave the memory to the batches.
-    ("queued.min.messages", "20000"),
+    // Small queues and fetches read as fast as large ones, and a long backlog then takes no more memory than a short one.
+    // A message larger than a fetch comes all the same: the broker always gives out the first batch.
+    ("queued.min.messages", "10000"),
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.max.bytes", "16777216"),
+    ("max.partition.fetch.bytes", "262144"),
     // A killed worker frees its partitions in six seconds, not 45. The commit log is the fence, so a worker that
     // only paused loses time, not rows. Six seconds is also the least a broker takes by default.
     ("session.timeout.ms", "6000"),
@@ -87,6 +89,18 @@ const CONSUMER_FIXED: [(&str, &str); 8] = [
     // All partitions are taken back before any is given out, so that an owner holds one kind of event.
     ("partition.assignment.strategy", "range"),
     ("group.protocol", "classic"),
+];
+
+/// Settings that librdkafka knows by two names. A `ClientConfig` keeps no order, so of both either might win.
+const TWO_NAMES: [(&str, &str); 8] = [
+    ("acks", "request.required.acks"),
+    ("compression.type", "compression.codec"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
+    ("linger.ms", "queue.buffering.max.ms"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
+    ("retries", "message.send.max.retries"),
+    ("sasl.mechanism", "sasl.mechanisms"),
 ];
 
 pub fn producer(kafka: &Kafka) -> ClientConfig {
@@ -141,7 +155,7 @@ fn layered<'a>(
     set_all(&mut config, &COMMON);
     set_all(&mut config, defaults);
     for (name, value) in kafka.properties.iter().chain(own) {
-        config.set(name, value);
+        set(&mut config, name, value);
     }
     set_all(&mut config, &COMMON_FIXED);
     config.set("bootstrap.servers", &kafka.brokers);
@@ -150,8 +164,19 @@ fn layered<'a>(
 
 fn set_all(config: &mut ClientConfig, settings: &[(&str, &str)]) {
     for (name, value) in settings {
-        config.set(*name, *value);
+        set(config, name, value);
     }
+}
+
+fn set(config: &mut ClientConfig, name: &str, value: &str) {
+    for (one, other) in TWO_NAMES {
+        if name == one {
+            config.remove(other);
+        } else if name == other {
+            config.remove(one);
+        }
+    }
+    config.set(name, value);
 }
 
 #[cfg(test)]
@@ -238,5 +263,29 @@ mod tests {
         assert_eq!(consumer.get("isolation.level"), Some("read_committed"));
         assert_eq!(consumer.get("auto.offset.reset"), Some("error"));
         assert_eq!(consumer.get("linger.ms"), None);
+    }
+
+    #[test]
+    fn a_setting_replaces_ours_by_either_of_its_names() {
+        let with = |name: &str, value: &str| {
+            let own = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+            let properties = BTreeMap::new();
+            let kafka = Kafka { properties, producer_properties: own.clone(), consumer_properties: own, ..kafka() };
+            [transactional_producer(&kafka, "t"), group_consumer(&kafka)]
+        };
+        for (one, other, value) in [
+            ("compression.type", "compression.codec", "zstd"),
+            ("delivery.timeout.ms", "message.timeout.ms", "40000"),
+            ("linger.ms", "queue.buffering.max.ms", "9"),
+            ("max.partition.fetch.bytes", "fetch.message.max.bytes", "300000"),
+        ] {
+            for (given, another) in [(one, other), (other, one)] {
+                for config in with(given, value) {
+                    assert_eq!((config.get(given), config.get(another)), (Some(value), None), "{given}");
+                    let native = config.create_native_config().expect("valid for either role");
+                    assert_eq!(native.get(another).expect("a known name"), value, "{another}");
+                }
+            }
+        }
     }
 }
