@@ -1,7 +1,8 @@
 """Somebody who looks at a status page, as a program of its own: ``viewer.py URL`` until it is told to end.
 
 Loads the page, follows the events, and asks for the whole state once a second besides, which the page itself does only
-after a break. Prints how many events and answers it had, as a JSON object, when it ends.
+after a break. Each time it looks at what the server's thread has taken of its process. Prints how many events and
+answers it had, and that share, as a JSON object, when it ends.
 """
 
 import json
@@ -10,11 +11,14 @@ import sys
 import threading
 import urllib.request
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 ASK_EVERY_SEC = 1.0
 # The server is there a moment after its process.
 _RETRY_SEC = 0.02
 _TIMEOUT_SEC = 10.0
+# The kernel keeps fifteen letters of a thread's name.
+_SERVER = "foodstream-serve"[:15]
 
 
 @dataclass
@@ -23,6 +27,8 @@ class Seen:
 
     events: int = 0
     answers: int = 0
+    # Processor time of the server's thread over all of its process, when it was last seen.
+    server_share: float = 0.0
 
 
 def main(url: str) -> None:
@@ -30,23 +36,44 @@ def main(url: str) -> None:
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
     seen = Seen()
-    while not _answers(url) and not over.wait(_RETRY_SEC):
+    while _answer(url) is None and not over.wait(_RETRY_SEC):
         pass
     # Ends with the program: a stream may be silent for as long as it likes.
     threading.Thread(target=_follow, args=(f"{url}api/events", seen), daemon=True).start()
     while not over.is_set():
-        seen.answers += _answers(f"{url}api/status")
+        answer = _answer(f"{url}api/status")
+        if answer is not None:
+            seen.answers += 1
+            seen.server_share = server_share(_pid(answer)) or seen.server_share
         over.wait(ASK_EVERY_SEC)
     print(json.dumps(asdict(seen)))
 
 
-def _answers(url: str) -> bool:
+def server_share(pid: int) -> float | None:
+    """What the status server's thread has taken of all processor time of its process; ``None`` if they are gone."""
+    taken = {}
+    try:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            nanoseconds = int((thread / "schedstat").read_text(encoding="ascii").split()[0])
+            taken[thread] = ((thread / "comm").read_text(encoding="utf-8").strip(), nanoseconds)
+    except OSError:
+        return None
+    total = sum(nanoseconds for _, nanoseconds in taken.values())
+    return sum(nanoseconds for name, nanoseconds in taken.values() if name == _SERVER) / total if total else None
+
+
+def _pid(answer: bytes) -> int:
+    (own,) = (part["pid"] for part in json.loads(answer)["parts"] if part["self"])
+    return int(own)
+
+
+def _answer(url: str) -> bytes | None:
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_SEC) as answer:
-            answer.read()
+            body: bytes = answer.read()
     except OSError:
-        return False
-    return True
+        return None
+    return body
 
 
 def _follow(url: str, seen: Seen) -> None:
