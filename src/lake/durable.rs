@@ -7,10 +7,10 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use crate::error::{Error, Kind, Result};
@@ -19,6 +19,9 @@ use crate::failpoints;
 /// Owner writes, group reads: lake and quarantine may hold personal data, so others get nothing.
 const FILE_MODE: u32 = 0o640;
 const FOLDER_MODE: u32 = 0o750;
+
+/// As many syncs run beside each other, and as many new files are open until they are synced together.
+pub(crate) const SYNCED_AT_ONCE: usize = 8;
 
 /// An I/O error with what was tried and where. A full disk may be emptied, so that is worth another try from the
 /// start; nothing else is.
@@ -98,7 +101,16 @@ impl Dir {
 
     /// The number of the device the folder is on.
     pub fn device(&self) -> Result<u64> {
-        rustix::fs::fstat(&self.fd).map(|stat| stat.st_dev).map_err(|e| failed("examine", &self.path, e))
+        self.stat().map(|stat| stat.st_dev)
+    }
+
+    /// The folder's own number on its device: another folder of its name has another.
+    pub fn inode(&self) -> Result<u64> {
+        self.stat().map(|stat| stat.st_ino)
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        rustix::fs::fstat(&self.fd).map_err(|e| failed("examine", &self.path, e))
     }
 
     /// A folder inside this one, `None` when missing. A link in its place is refused: writes stay under the root.
@@ -142,9 +154,7 @@ impl Dir {
     }
 
     pub fn sync(&self) -> Result<()> {
-        rustix::fs::fsync(&self.fd).map_err(|e| sync_failed(&self.path, e))?;
-        trace::note("sync", &self.path);
-        Ok(())
+        sync_all(&[(self.fd.as_fd(), self.path())])
     }
 
     /// A new file, never an existing one.
@@ -288,8 +298,39 @@ impl Dir {
 
 /// Syncs a file's data and length. What a checked close would report beyond this is nothing: the data is down.
 pub(crate) fn sync_file(file: &File, path: &Path) -> Result<()> {
-    file.sync_all().map_err(|e| sync_failed(path, e))?;
-    trace::note("sync", path);
+    sync_all(&[(file.as_fd(), path)])
+}
+
+/// Syncs files.
+pub(crate) fn sync_files(files: &[(File, PathBuf)]) -> Result<()> {
+    sync_all(&files.iter().map(|(file, path)| (file.as_fd(), path.as_path())).collect::<Vec<_>>())
+}
+
+/// Syncs folders.
+pub(crate) fn sync_folders<'a>(folders: impl Iterator<Item = &'a Dir>) -> Result<()> {
+    sync_all(&folders.map(|folder| (folder.fd.as_fd(), folder.path())).collect::<Vec<_>>())
+}
+
+/// Side by side, since a disk takes for several hardly longer than for one.
+fn sync_all(entries: &[(BorrowedFd<'_>, &Path)]) -> Result<()> {
+    let sync = |(fd, path): &(BorrowedFd<'_>, &Path)| rustix::fs::fsync(fd).map_err(|e| sync_failed(path, e));
+    for entries in entries.chunks(SYNCED_AT_ONCE) {
+        let Some((last, others)) = entries.split_last() else { continue };
+        let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
+            let spawn = |entry| std::thread::Builder::new().spawn_scoped(scope, move || sync(entry));
+            let started: Vec<_> = others.iter().map(|entry| spawn(entry).map_err(|_no_thread| entry)).collect();
+            let last = sync(last);
+            let outcomes = started.into_iter().map(|thread| match thread {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Err(entry) => sync(entry),
+            });
+            outcomes.chain([last]).collect()
+        });
+        for (outcome, (_, path)) in outcomes.into_iter().zip(entries) {
+            outcome?;
+            trace::note("sync", path);
+        }
+    }
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use super::durable::Dir;
 use super::layout::{self, PLANS, SNAPSHOTS, Survey};
 use super::plan::{self, Plan, Plans};
 use super::probe;
-use super::publish::{self, Roots};
+use super::publish::{self, KnownFolders, Roots};
 use super::record::{FileEntry, Pin, Record, Running, VERSION};
 use super::stage::{Format, Stager};
 use super::staging::Staging;
@@ -86,6 +86,8 @@ pub struct LocalLake {
     state: Option<State>,
     /// The last record whose files are known, to us, to be visible and durable.
     published: Option<u64>,
+    /// Of the lake and of the quarantine.
+    known_folders: [KnownFolders; 2],
     /// The last record that a snapshot covers, or that we started from.
     folded: u64,
     /// An error left files or folders in a state that only a new start may judge.
@@ -132,6 +134,7 @@ impl LocalLake {
             quarantine_format,
             state,
             published,
+            known_folders: Default::default(),
             folded,
             broken,
         };
@@ -327,9 +330,10 @@ impl LocalLake {
         reach(failpoints::LAKE_STAGED)?;
         self.finish_last()?;
         reach(failpoints::LAKE_PREVIOUS_FINISHED)?;
-        for (root, quarantine) in [(&self.root, false), (&self.quarantine, true)] {
+        let [lake, rejects] = &mut self.known_folders;
+        for (root, known, quarantine) in [(&self.root, lake, false), (&self.quarantine, rejects, true)] {
             let files = staged.files.iter().filter(|file| file.quarantine == quarantine);
-            publish::prepare_folders(root, files.map(|file| file.final_name.as_str()))?;
+            publish::prepare_folders(root, files.map(|file| file.final_name.as_str()), known)?;
         }
         self.refuse_lost_staging(staged)?;
         reach(failpoints::LAKE_FOLDERS)?;

@@ -169,7 +169,7 @@ impl Write for Sink {
     }
 }
 
-/// Writes the batches into a new file, checks the row count and syncs. `path` is for errors.
+/// Writes the batches into a new file and checks the row count. `path` is for errors. The caller syncs the file.
 pub(crate) fn write(
     file: File,
     path: &Path,
@@ -177,7 +177,7 @@ pub(crate) fn write(
     properties: &WriterProperties,
     footer: Option<&Footer>,
     batches: &[RecordBatch],
-) -> Result<Written> {
+) -> Result<(Written, File)> {
     let pairs = footer.map(Footer::to_pairs).transpose()?.unwrap_or_default();
     let mut sink = Sink { file, bytes: 0, crc32c: 0, failure: None };
     let written = encode(&mut sink, schema, properties, pairs, batches).map_err(|cause| match sink.failure {
@@ -188,8 +188,7 @@ pub(crate) fn write(
     if written != rows as i64 {
         return Err(Error::bug(format!("{} took {written} rows where it was given {rows}", path.display())));
     }
-    durable::sync_file(&sink.file, path)?;
-    Ok(Written { rows, bytes: sink.bytes, crc32c: sink.crc32c })
+    Ok((Written { rows, bytes: sink.bytes, crc32c: sink.crc32c }, sink.file))
 }
 
 /// The rows that the finished file says it has.

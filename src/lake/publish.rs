@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::durable::{Dir, Moved};
+use super::durable::{Dir, Moved, sync_folders};
 use super::layout;
 use super::parquet;
 use super::record::{FileEntry, Record};
@@ -21,18 +21,40 @@ pub(crate) struct Roots<'a> {
     pub quarantine: &'a Dir,
 }
 
+/// Date folders of one root by their inodes, with entries that this worker has synced itself.
+#[derive(Debug, Default)]
+pub(crate) struct KnownFolders(BTreeMap<String, u64>);
+
 /// Creates and syncs the date folders of the record's files: a full disk must show before the commit.
-pub(crate) fn prepare_folders<'a>(root: &Dir, names: impl Iterator<Item = &'a str>) -> Result<()> {
+pub(crate) fn prepare_folders<'a>(
+    root: &Dir,
+    names: impl Iterator<Item = &'a str>,
+    known: &mut KnownFolders,
+) -> Result<()> {
     let mut folders: Vec<&str> = names.map(|name| split(name).map(|(folder, _)| folder)).collect::<Result<_>>()?;
     folders.sort_unstable();
     folders.dedup();
-    for folder in &folders {
-        if root.child(folder)?.is_none() {
-            root.make(folder)?.sync()?;
+    let mut news = Vec::new();
+    for name in folders {
+        let folder = match root.child(name)? {
+            Some(folder) => folder,
+            None => {
+                let made = root.make(name)?;
+                made.sync()?;
+                made
+            }
+        };
+        let inode = folder.inode()?;
+        if known.0.get(name) != Some(&inode) {
+            news.push((name.to_owned(), inode));
         }
     }
-    // Also where the folders were there: another worker may have made them and not come to its sync.
-    if folders.is_empty() { Ok(()) } else { root.sync() }
+    if !news.is_empty() {
+        // Also where the folders were there: another worker may have made them and not come to its sync.
+        root.sync()?;
+        known.0.extend(news);
+    }
+    Ok(())
 }
 
 /// Makes the record's files visible and durable under their final names. Harmless when it has been done.
@@ -59,13 +81,7 @@ pub(crate) fn publish(roots: Roots<'_>, record: &Record) -> Result<()> {
         touched.extend(folders.into_values());
     }
     failpoints::reach(failpoints::LAKE_ALL_RENAMED)?;
-    if let Some(staged) = staged {
-        staged.sync()?;
-    }
-    for folder in &touched {
-        folder.sync()?;
-    }
-    Ok(())
+    sync_folders(staged.iter().chain(&touched))
 }
 
 fn split(name: &str) -> Result<(&str, &str)> {

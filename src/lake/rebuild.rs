@@ -214,7 +214,8 @@ struct Unfinished {
 
 impl Unfinished {
     fn make_visible(&self, root: &Dir) -> Result<()> {
-        publish::prepare_folders(root, std::iter::once(format!("{}/{}", self.folder, self.name).as_str()))?;
+        let name = format!("{}/{}", self.folder, self.name);
+        publish::prepare_folders(root, std::iter::once(name.as_str()), &mut publish::KnownFolders::default())?;
         let folder = root.make(&self.folder)?;
         match self.staged.rename_new(&self.name, &folder, &self.name)? {
             Moved::Done => {}

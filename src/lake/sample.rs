@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::durable::{Dir, Moved};
+use super::durable::{Dir, Moved, sync_files};
 use super::{layout, parquet, probe};
 use crate::config::Compression;
 use crate::error::{Error, Kind, Result};
@@ -56,7 +56,9 @@ fn write_all(
         let schema = batch.rows.schema();
         let properties = parquet::properties(&schema, compression)?;
         let rows = std::slice::from_ref(&batch.rows);
-        parquet::write(staging.create(&name)?, &staging.join(&name), &schema, &properties, None, rows)?;
+        let path = staging.join(&name);
+        let (_, file) = parquet::write(staging.create(&name)?, &path, &schema, &properties, None, rows)?;
+        sync_files(&[(file, path)])?;
         let folder_name = layout::date_folder(batch.date)?;
         let folder = root.make_durable(&folder_name)?;
         if staging.rename_new(&name, &folder, &name)? != Moved::Done {

@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 use chrono::NaiveDate;
 use uuid::Uuid;
 
-use super::durable::Dir;
+use super::durable::{Dir, SYNCED_AT_ONCE, sync_files};
 use super::layout;
 use super::parquet::{self, Footer};
 use super::{Staged, StagedFile};
@@ -88,6 +88,7 @@ impl Stager<'_> {
     }
 
     fn write_all(&self, batch: &MicroBatch, parts: &[Part], set: &str, files: &mut Vec<StagedFile>) -> Result<()> {
+        let mut unsynced = Vec::with_capacity(parts.len().min(SYNCED_AT_ONCE));
         for (number, part) in parts.iter().enumerate() {
             let name = self.name(batch, set, number);
             let footer = Footer {
@@ -105,8 +106,12 @@ impl Stager<'_> {
             };
             let format = if part.quarantine { self.quarantine } else { self.lake };
             let (file, path) = (self.dir.create(&name)?, self.dir.join(&name));
-            let written =
+            let (written, file) =
                 parquet::write(file, &path, &format.schema, &format.properties, Some(&footer), &part.batches)?;
+            unsynced.push((file, path));
+            if unsynced.len() == SYNCED_AT_ONCE {
+                sync_files(&std::mem::take(&mut unsynced))?;
+            }
             files.push(StagedFile {
                 final_name: format!("{}/{name}", footer.folder),
                 staged_name: name,
@@ -116,7 +121,7 @@ impl Stager<'_> {
                 crc32c: written.crc32c,
             });
         }
-        Ok(())
+        sync_files(&unsynced)
     }
 
     /// Splits the batch into files and checks that it counts every row once.

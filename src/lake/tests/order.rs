@@ -97,6 +97,30 @@ fn a_worker_syncs_what_it_builds_on_though_another_has_done_it() {
 }
 
 #[test]
+fn a_date_folder_is_synced_into_its_root_once_by_each_worker_and_again_when_it_is_another() {
+    let place = Place::new();
+    let (mut left, _) = place.founded();
+    let mut right = place.open();
+    let syncs = |lake: &mut LocalLake, from: i64| {
+        let steps = Steps::of(&place, || {
+            commit(lake, &batch(0, from, from + 100));
+        });
+        let record = steps.span("link", RECORDS).start;
+        steps.0[..record].iter().filter(|step| **step == ("sync", "lake".to_owned())).count()
+    };
+    assert_eq!(syncs(&mut left, 0), 1);
+    assert_eq!(syncs(&mut left, 100), 0, "its entries are down");
+    assert_eq!(syncs(&mut right, 200), 1, "only its maker could say that they are");
+    let day = place.path(DAYS[0]);
+    std::fs::remove_dir_all(&day).unwrap();
+    // Held open, or the next folder might get its number.
+    let other = place.path("lake/other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::create_dir(&day).unwrap();
+    assert_eq!(syncs(&mut right, 300), 1, "another folder of the name");
+}
+
+#[test]
 fn recovery_makes_durable_what_a_dead_writer_left() {
     let place = Place::new();
     let (mut dead, head) = place.founded();
