@@ -41,6 +41,7 @@ pub use node::Origin;
 pub use parse::plaintext_allowed;
 pub use preset::Preset;
 pub use problem::render;
+pub use properties::other_name;
 pub use provenance::{Note, NoteLevel};
 pub use schema::json_schema;
 pub use settings::*;

@@ -7,6 +7,29 @@ pub(super) fn plain_name(name: &str) -> &str {
     name.strip_prefix("kafka.").unwrap_or(name)
 }
 
+/// Settings that librdkafka knows by two names.
+const TWO_NAMES: &[(&str, &str)] = &[
+    ("acks", "request.required.acks"),
+    ("compression.type", "compression.codec"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
+    ("linger.ms", "queue.buffering.max.ms"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
+    ("retries", "message.send.max.retries"),
+    ("sasl.mechanism", "sasl.mechanisms"),
+    ("sasl.oauthbearer.client.credentials.client.id", "sasl.oauthbearer.client.id"),
+    ("sasl.oauthbearer.client.credentials.client.secret", "sasl.oauthbearer.client.secret"),
+];
+
+/// The other name of a setting that has two.
+pub fn other_name(name: &str) -> Option<&'static str> {
+    TWO_NAMES.iter().find_map(|&(one, other)| match name {
+        _ if name == one => Some(other),
+        _ if name == other => Some(one),
+        _ => None,
+    })
+}
+
 const POSITIONS: &str = "positions come from the lake's commit log; a second owner of them loses or repeats messages";
 const TRANSACTION: &str = "one transaction carries rows and cursor; the name and its time-outs belong to that protocol";
 const RESET: &str = "a position is never reset silently; set consumer.startingOffsets for the first start";

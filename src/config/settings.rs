@@ -9,6 +9,7 @@ use chrono_tz::Tz;
 use secrecy::SecretString;
 
 use super::preset::Preset;
+use super::properties::other_name;
 use super::provenance::Provenance;
 use super::{defaults, secrets};
 use crate::model::{Aggregation, DataType, Schema};
@@ -100,6 +101,16 @@ pub struct Kafka {
     pub producer_properties: BTreeMap<String, String>,
     pub consumer_properties: BTreeMap<String, String>,
     pub exactly_once: bool,
+}
+
+impl Kafka {
+    /// Takes the place of what is given for the producer by either name of the setting.
+    pub fn set_producer_property(&mut self, name: &str, value: &str) {
+        if let Some(other) = other_name(name) {
+            self.producer_properties.remove(other);
+        }
+        self.producer_properties.insert(name.to_owned(), value.to_owned());
+    }
 }
 
 /// By hand, since a property may be a password.

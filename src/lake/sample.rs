@@ -5,9 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use uuid::Uuid;
-
 use super::durable::{Dir, Moved, sync_files};
+use super::staging::Staging;
 use super::{layout, parquet, probe};
 use crate::config::Compression;
 use crate::error::{Error, Kind, Result};
@@ -29,27 +28,19 @@ pub fn write_samples(root: &Path, compression: Compression, batches: &[DatedBatc
             ),
         ));
     }
-    let id = Uuid::new_v4().hyphenated().to_string();
-    let staging = Dir::create_all(Path::new(&staging))?;
-    probe::refuse_other_file_system(&staging, &root, "the sample folder")?;
-    let folder = staging.make(&id)?;
-    let written = write_all(&root, &folder, &id, compression, batches);
-    // Best effort: nothing of a sample is worth another error.
-    for name in folder.names().unwrap_or_default() {
-        let _ = folder.remove(&name);
-    }
-    let _ = staging.remove_folder(&id);
-    let _ = staging.path().parent().map(|_| std::fs::remove_dir(staging.path()));
+    // Locked, as a lake's own: between two files it is empty, and a sweep takes what is empty and unlocked. Without an
+    // owner's name, so that whoever sweeps takes what a kill leaves here: nobody needs it.
+    let staging = Staging::claim(Dir::create_all(Path::new(&staging))?, "")?;
+    let written = probe::refuse_other_file_system(staging.dir(), &root, "the sample folder")
+        .and_then(|()| write_all(&root, &staging, compression, batches));
+    let staging_root = staging.root().path().to_owned();
+    staging.discard();
+    let _ = std::fs::remove_dir(staging_root);
     written
 }
 
-fn write_all(
-    root: &Dir,
-    staging: &Dir,
-    id: &str,
-    compression: Compression,
-    batches: &[DatedBatch],
-) -> Result<Vec<PathBuf>> {
+fn write_all(root: &Dir, staging: &Staging, compression: Compression, batches: &[DatedBatch]) -> Result<Vec<PathBuf>> {
+    let (id, staging) = (staging.writer(), staging.dir());
     let mut paths = Vec::new();
     for (number, batch) in batches.iter().enumerate() {
         let name = format!("sample-{}-{number}.parquet", &id[..8]);

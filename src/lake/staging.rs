@@ -59,6 +59,15 @@ impl Staging {
         &self.writer
     }
 
+    /// Gives the folder back with all that is staged in it, for one that no log knows. Best effort.
+    pub fn discard(self) {
+        for name in self.dir.names().unwrap_or_default() {
+            if name != LOCK {
+                let _ = self.dir.remove(&name);
+            }
+        }
+    }
+
     /// Takes the locks of this lake's dead writers. With a lock in hand no further commit of that writer can come,
     /// so the log, read after this, says what of its folder is still needed.
     pub fn dead_writers(&self, owner: &str) -> Result<Vec<Dead>> {
@@ -172,7 +181,7 @@ fn take(folder: &Dir, owner: &str) -> Result<Taken> {
     }
     let mut text = String::new();
     lock.read_to_string(&mut text).map_err(|e| failed("read", &path, e))?;
-    // An empty text: killed before it staged anything.
+    // An empty text: killed before it staged anything, or writing samples.
     Ok(if text.is_empty() || text == owner { Taken::Dead(lock) } else { Taken::Foreign })
 }
 

@@ -13,7 +13,7 @@ use super::connect_kafka;
 use crate::broker::kafka::KafkaProducer;
 use crate::broker::{Cluster, TopicSpec, TransactionalProducer};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Events, Settings};
+use crate::config::{Events, Kafka, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::generate::purchases::{Generator, Made, Plan};
 use crate::model::{ChangeBatch, Operation};
@@ -80,8 +80,7 @@ pub struct EventStream {
 impl EventStream {
     /// Connects and creates a missing topic. Blocks up to `retry.start_timeout_sec`.
     pub fn open(settings: &Settings, generator: SharedGenerator, stopping: Stopping, lost: Lost) -> Result<Self> {
-        let mut kafka = settings.require_kafka()?.clone();
-        kafka.producer_properties.extend(settings.events.properties.clone());
+        let kafka = kafka_of(settings)?;
         let mut cluster = connect_kafka(settings)?;
         cluster.ensure_topic(&TopicSpec {
             name: kafka.topic.clone(),
@@ -235,6 +234,15 @@ impl Drop for EventStream {
     }
 }
 
+/// The configured Kafka, the generator's own settings above those of all producers.
+fn kafka_of(settings: &Settings) -> Result<Kafka> {
+    let mut kafka = settings.require_kafka()?.clone();
+    for (name, value) in &settings.events.properties {
+        kafka.set_producer_property(name, value);
+    }
+    Ok(kafka)
+}
+
 /// The events of the configured seed, or of a seed of this moment.
 pub fn generator(events: &Events) -> SharedGenerator {
     Arc::new(Mutex::new(Generator::new(Plan {
@@ -259,7 +267,23 @@ fn due(rate: Option<f64>, elapsed: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::config::Overrides;
+
+    #[test]
+    fn the_generators_settings_replace_a_producers_by_either_name() {
+        for name in ["linger.ms", "queue.buffering.max.ms"] {
+            let yaml = format!(
+                "preset: purchases\nkafka:\n  brokers: localhost:9092\n  topic: t\n  producer: {{{name}: 9}}\n\
+                 producer: {{linger_ms: 7}}\n"
+            );
+            let settings = Settings::from_yaml(&yaml, None, &Overrides::default()).unwrap();
+            let kafka = kafka_of(&settings).unwrap();
+            assert_eq!(kafka.producer_properties, BTreeMap::from([("linger.ms".to_owned(), "7".to_owned())]));
+        }
+    }
 
     #[test]
     fn the_clock_says_how_many_events_are_due() {

@@ -138,10 +138,7 @@ impl KafkaCluster {
         let doing = format!("sending a check message to topic `{topic}`");
         let (deliveries, delivered) = mpsc::channel();
         let context = CheckContext { context: Context::new(&self.kafka.brokers), deliveries };
-        let mut settings = config::producer(&self.kafka);
-        settings.set("delivery.report.only.error", "false");
-        settings.set("message.timeout.ms", self.timeout.as_millis().to_string());
-        let producer: BaseProducer<CheckContext> = settings
+        let producer: BaseProducer<CheckContext> = config::check_producer(&self.kafka, self.timeout)
             .create_with_context(context)
             .map_err(|error| wrapper_failed(&self.kafka.brokers, &doing, &error))?;
         let context = &producer.client().context().context;

@@ -4,9 +4,11 @@
 //! `kafka.consumer`), and the settings on which promises rest. The configuration already refuses a user's setting
 //! that the last layer would override, so no setting is ever dropped silently.
 
+use std::time::Duration;
+
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
-use crate::config::Kafka;
+use crate::config::{Kafka, other_name};
 
 /// Of every role.
 const COMMON: [(&str, &str); 8] = [
@@ -91,18 +93,6 @@ const CONSUMER_FIXED: [(&str, &str); 8] = [
     ("group.protocol", "classic"),
 ];
 
-/// Settings that librdkafka knows by two names. A `ClientConfig` keeps no order, so of both either might win.
-const TWO_NAMES: [(&str, &str); 8] = [
-    ("acks", "request.required.acks"),
-    ("compression.type", "compression.codec"),
-    ("delivery.timeout.ms", "message.timeout.ms"),
-    ("linger.ms", "queue.buffering.max.ms"),
-    ("max.in.flight", "max.in.flight.requests.per.connection"),
-    ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
-    ("retries", "message.send.max.retries"),
-    ("sasl.mechanism", "sasl.mechanisms"),
-];
-
 pub fn producer(kafka: &Kafka) -> ClientConfig {
     producer_with(kafka, LINGER_MS)
 }
@@ -118,6 +108,14 @@ pub fn transactional_producer(kafka: &Kafka, transactional_id: &str) -> ClientCo
     let mut config = producer_with(kafka, LINGER_IN_TRANSACTION_MS);
     config.set("transactional.id", transactional_id);
     config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+    config
+}
+
+/// Of one message whose delivery is told, or given up after so long.
+pub fn check_producer(kafka: &Kafka, timeout: Duration) -> ClientConfig {
+    let mut config = producer(kafka);
+    set(&mut config, "delivery.report.only.error", "false");
+    set(&mut config, "message.timeout.ms", &timeout.as_millis().to_string());
     config
 }
 
@@ -168,13 +166,10 @@ fn set_all(config: &mut ClientConfig, settings: &[(&str, &str)]) {
     }
 }
 
+/// Takes the place of what was set by either name: a `ClientConfig` keeps no order, so of both either might win.
 fn set(config: &mut ClientConfig, name: &str, value: &str) {
-    for (one, other) in TWO_NAMES {
-        if name == one {
-            config.remove(other);
-        } else if name == other {
-            config.remove(one);
-        }
+    if let Some(other) = other_name(name) {
+        config.remove(other);
     }
     config.set(name, value);
 }
@@ -286,6 +281,16 @@ mod tests {
                     assert_eq!(native.get(another).expect("a known name"), value, "{another}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_check_is_given_up_in_time_by_whatever_name_deliveries_have_longer() {
+        for name in ["delivery.timeout.ms", "message.timeout.ms"] {
+            let own = BTreeMap::from([(name.to_owned(), "40000".to_owned())]);
+            let kafka = Kafka { properties: BTreeMap::new(), producer_properties: own, ..kafka() };
+            let config = check_producer(&kafka, Duration::from_secs(5));
+            assert_eq!((config.get("message.timeout.ms"), config.get("delivery.timeout.ms")), (Some("5000"), None));
         }
     }
 }

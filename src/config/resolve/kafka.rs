@@ -100,6 +100,10 @@ impl Resolver<'_> {
                 let help = format!("use {}", properties::PROTOCOLS.join(", "));
                 return Err(placed(format!("`{key}` is no protocol"), help));
             }
+            if let Some(other) = properties::other_name(name).filter(|other| properties.contains_key(*other)) {
+                let fact = format!("`{name}` and `{other}` under `kafka.{section}` are two names of one setting");
+                return Err(placed(fact, "keep one of them".to_owned()));
+            }
             if properties.insert(name.to_owned(), value).is_some() {
                 return Err(placed(
                     format!("`{name}` is given twice under `kafka.{section}`"),

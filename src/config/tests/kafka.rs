@@ -72,17 +72,34 @@ fn a_property_that_says_what_holds_anyway_is_let_through() {
 #[test]
 fn properties_keep_their_text_and_lose_sparks_prefix() {
     let yaml = format!(
-        "{ORDERS}  properties:\n    kafka.linger.ms: 5\n    socket.keepalive.enable: true\n    queue.buffering.max.ms: 0.10\n  \
+        "{ORDERS}  properties:\n    kafka.linger.ms: 5\n    socket.keepalive.enable: true\n    retry.backoff.ms: 0.10\n  \
          producer: {{compression.type: zstd}}\n  consumer: {{fetch.min.bytes: 1}}\n  topic_config: {{retention.ms: -1}}\n"
     );
     let kafka = load(&yaml).kafka.expect("kafka");
     let pairs: Vec<_> = kafka.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    assert_eq!(pairs, [("linger.ms", "5"), ("queue.buffering.max.ms", "0.10"), ("socket.keepalive.enable", "true")]);
+    assert_eq!(pairs, [("linger.ms", "5"), ("retry.backoff.ms", "0.10"), ("socket.keepalive.enable", "true")]);
     assert_eq!(kafka.producer_properties["compression.type"], "zstd");
     assert_eq!(kafka.consumer_properties["fetch.min.bytes"], "1");
     assert_eq!(kafka.topic_config["retention.ms"], "-1");
     let twice = format!("{ORDERS}  properties: {{linger.ms: 5, kafka.linger.ms: 6}}\n");
     assert!(refused(&twice).to_string().contains("`linger.ms` is given twice"));
+}
+
+#[test]
+fn two_names_of_one_setting_are_refused_together_and_replace_each_other_across_sections() {
+    let both = format!("{ORDERS}  producer:\n    linger.ms: 5\n    queue.buffering.max.ms: 6\n");
+    let error = refused(&both);
+    let words = "`queue.buffering.max.ms` and `linger.ms` under `kafka.producer` are two names of one setting";
+    assert!(error.to_string().contains(words), "{error}");
+    assert_eq!(place(&error).3, Some("kafka.producer.queue.buffering.max.ms"));
+    for (one, other) in [("sasl.mechanism", "sasl.mechanisms"), ("retries", "message.send.max.retries")] {
+        refused(&format!("{ORDERS}  properties: {{{one}: 7, {other}: 7}}\n"));
+    }
+    let apart = format!("{ORDERS}  properties: {{queue.buffering.max.ms: 5}}\n  producer: {{linger.ms: 6}}\n");
+    let mut kafka = load(&apart).kafka.expect("kafka");
+    kafka.set_producer_property("queue.buffering.max.ms", "7");
+    let pairs: Vec<_> = kafka.producer_properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(pairs, [("queue.buffering.max.ms", "7")]);
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! Reading back: exact values and types, projection, dates, samples.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use ::parquet::basic::{Encoding, LogicalType, TimeUnit};
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use arrow::compute::concat_batches;
 
+use super::super::durable::{Dir, trace};
 use super::super::sample::write_samples;
+use super::super::staging::Staging;
 use super::*;
 use crate::error::Kind;
 
@@ -181,6 +185,31 @@ fn half_a_file_is_an_error_that_names_it() {
         let by_list = LakeReader::open(&place.path("lake"), None).unwrap_err();
         assert!(by_list.to_string().contains(&name), "{by_list}");
     }
+}
+
+#[test]
+fn a_sweep_between_two_samples_leaves_their_staging_alone_and_takes_what_a_kill_left() {
+    let place = Place::new();
+    let root = || Dir::create_all(&place.path("lake_staging")).unwrap();
+    let sweeper = Staging::claim(root(), "a lake").unwrap();
+    let swept = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&swept);
+    trace::after_next("move", move |_| {
+        seen.store(sweeper.dead_writers("a lake").unwrap().is_empty(), Ordering::Relaxed);
+    });
+    let samples = ["2025-11-18", "2025-11-19"].map(|date| DatedBatch { date: day(date), rows: rows(0..5) });
+    assert_eq!(write_samples(&place.path("lake"), Compression::Snappy, &samples).unwrap().len(), 2);
+    assert!(swept.load(Ordering::Relaxed));
+    assert!(!place.path("lake_staging").exists());
+    // As a kill leaves it.
+    let folder = root().make("0b0f2a52-7f7b-4a6e-9d0c-6f6f3b1f2c11").unwrap();
+    folder.write_new("lock", b"").unwrap();
+    folder.write_new("sample-0b0f2a52-0.parquet", b"x").unwrap();
+    let sweeper = Staging::claim(root(), "a lake").unwrap();
+    for dead in sweeper.dead_writers("a lake").unwrap() {
+        sweeper.delete(dead).unwrap();
+    }
+    assert_eq!(root().names().unwrap(), [sweeper.writer()]);
 }
 
 #[test]

@@ -215,9 +215,10 @@ fn a_stop_commits_control_records_that_were_only_passed_over() {
     bench.abort(0, 1..=3);
     // So it is not idle, and nothing but the stop ends the batch.
     bench.silent = Some(1);
-    let stop = bench.stop.clone();
+    let (lake, stop) = (bench.lake.clone(), bench.stop.clone());
     let mut ingest = bench.open(move |poll| {
         if poll.at >= Duration::from_secs(1) {
+            assert_eq!(lake.commits().len(), 0, "control records were committed while there may be more to read");
             stop.request();
         }
     });
