@@ -119,7 +119,9 @@ def each(brokers: str, topic: str) -> Iterator[Message]:
 
 def has_group(brokers: str, group: str) -> bool:
     """Whether the cluster knows a group of this name, with members or with offsets."""
-    listed = AdminClient(_client(brokers)).list_consumer_groups(request_timeout=TIMEOUT_SEC).result(TIMEOUT_SEC)
+    admin = AdminClient(_client(brokers))
+    listed = admin.list_consumer_groups(request_timeout=TIMEOUT_SEC).result(TIMEOUT_SEC)
+    assert not listed.errors, listed.errors
     return group in {known.group_id for known in listed.valid}
 
 

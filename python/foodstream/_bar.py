@@ -1,5 +1,6 @@
 """A progress bar for ``on_progress``: a line on a terminal, HTML without script in a notebook, otherwise nothing."""
 
+import html
 import importlib
 import shutil
 import sys
@@ -120,7 +121,7 @@ class _Notebook:
 
     def show(self, share: float | None, text: str) -> None:
         value = "" if share is None else f' value="{share:.4f}"'
-        self._draw(f"<progress{value}></progress> {text}")
+        self._draw(f"<progress{value}></progress> {html.escape(text)}")
 
     def end(self, share: float | None, text: str) -> None:
         # Without a value it would go on moving.

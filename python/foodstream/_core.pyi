@@ -243,7 +243,7 @@ class Rows:
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """A new stream over all rows, in batches.
 
-        A requested schema is honoured where the columns can be cast to it.
+        A requested schema is honoured where the columns can be cast to it; a value that does not fit is an error.
         """
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
         """All rows as one array."""

@@ -1,20 +1,21 @@
 //! Arrow across the border: a class of our own with the capsule methods that pyarrow, polars, duckdb and pandas know.
 //!
 //! No Python package is needed for it. A requested schema is honoured where the columns can be cast to it; where
-//! they cannot, the data comes as it is, as the interface allows.
+//! they cannot, the data comes as it is, as the interface allows. A value that the requested type cannot hold is an error.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StructArray};
-use arrow::compute::concat_batches;
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::compute::{CastOptions, can_cast_types, cast_with_options, concat_batches};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use arrow::error::ArrowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyTuple};
+use pyo3_arrow::PyField;
 use pyo3_arrow::ffi::{ArrayIterator, to_array_pycapsules, to_schema_pycapsule, to_stream_pycapsule};
 
 use super::wait;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::pipeline::session;
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
@@ -42,6 +43,22 @@ impl Rows {
         let (fields, metadata) = (self.schema.fields().clone(), self.schema.metadata().clone());
         Arc::new(Field::new_struct("", fields, false).with_metadata(metadata))
     }
+
+    /// The requested field where the rows can be cast to it, otherwise their own.
+    fn field_for(&self, requested: Option<Bound<'_, PyCapsule>>) -> PyResult<Arc<Field>> {
+        let own = self.field();
+        let Some(capsule) = requested else { return Ok(own) };
+        let asked = PyField::from_arrow_pycapsule(&capsule)?.into_inner();
+        let is_possible = can_cast_types(own.data_type(), asked.data_type());
+        Ok(if is_possible { Arc::new(asked.as_ref().clone().with_metadata(own.metadata().clone())) } else { own })
+    }
+}
+
+/// Arrow's own default would put a null where a value does not fit.
+fn cast(rows: RecordBatch, to: &DataType) -> Result<ArrayRef> {
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(&StructArray::from(rows), to, &strict)
+        .map_err(|error| Error::new(Kind::Schema, format!("a value does not fit the requested schema: {error}")))
 }
 
 #[pymethods]
@@ -70,14 +87,14 @@ impl Rows {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        let mut batches = (self.open)();
+        let field = self.field_for(requested_schema)?;
+        let to = field.data_type().clone();
+        let mut arrays = (self.open)().map(move |rows| cast(rows?, &to));
         // The next batch is asked for by foreign C code, through which no panic may pass.
-        let next = move || session::caught(|| batches.next().transpose()).transpose();
-        let arrays = std::iter::from_fn(next).map(|batch| match batch {
-            Ok(rows) => Ok(Arc::new(StructArray::from(rows)) as ArrayRef),
-            Err(error) => Err(ArrowError::ExternalError(Box::new(error))),
-        });
-        Ok(to_stream_pycapsule(py, Box::new(ArrayIterator::new(arrays, self.field())), requested_schema)?)
+        let next = move || session::caught(|| arrays.next().transpose()).transpose();
+        let arrays =
+            std::iter::from_fn(next).map(|array| array.map_err(|error| ArrowError::ExternalError(Box::new(error))));
+        Ok(to_stream_pycapsule(py, Box::new(ArrayIterator::new(arrays, field)), None)?)
     }
 
     /// All rows as one array.
@@ -88,10 +105,13 @@ impl Rows {
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let (open, schema) = (self.open.clone(), self.schema.clone());
+        let field = self.field_for(requested_schema)?;
+        let to = field.data_type().clone();
         let whole = wait::for_look(py, move || {
             let batches = open().collect::<Result<Vec<_>>>()?;
-            concat_batches(&schema, &batches).map_err(|error| Error::bug("batches of two schemas").because(error))
+            let whole = concat_batches(&schema, &batches);
+            cast(whole.map_err(|error| Error::bug("batches of two schemas").because(error))?, &to)
         })?;
-        Ok(to_array_pycapsules(py, self.field(), &StructArray::from(whole), requested_schema)?)
+        Ok(to_array_pycapsules(py, field, &whole, None)?)
     }
 }

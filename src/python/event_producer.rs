@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use serde_json::Value;
@@ -200,6 +200,11 @@ impl EventProducer {
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         // A run under way delivers by itself.
         let flushed = if self.handle.state() == "idle" { self.flush(py) } else { Ok(()) };
+        // After a Ctrl-C the flush ends by itself.
+        if flushed.as_ref().is_err_and(|raised| !raised.is_instance_of::<PyException>(py)) {
+            self.handle.let_go();
+            return flushed;
+        }
         self.handle.close(py)?;
         flushed.and_then(|()| self.own_up(py))
     }

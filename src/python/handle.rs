@@ -139,6 +139,18 @@ impl<S: Send + 'static> Handle<S> {
         self.clear(py, move || drop(take(&server)))
     }
 
+    /// Closes without waiting for the session's threads, which may want the GIL.
+    pub fn let_go(&self) {
+        self.slot.close();
+        let (slot, server) = (self.slot.clone(), self.server.clone());
+        if let Ok(runtime) = runtime::shared() {
+            runtime.spawn_blocking(move || {
+                slot.clear();
+                drop(take(&server));
+            });
+        }
+    }
+
     /// Lets go of the session; the next call opens a new one, which goes on where the log stands.
     pub fn release(&self, py: Python<'_>) -> PyResult<()> {
         self.clear(py, || ())
@@ -261,22 +273,14 @@ impl<S: Send + 'static> Steps<'_, S> {
 }
 
 impl<S: Send + 'static> Drop for Handle<S> {
-    /// Python may hold the GIL here, and a session's threads may wait for it: nothing is waited for.
+    /// Python may hold the GIL here: nothing is waited for.
     fn drop(&mut self) {
-        let slot = self.slot.clone();
         if wait::is_forked() {
             // The session's threads live in the parent only; waiting for them would never end.
-            std::mem::forget(slot);
+            std::mem::forget(self.slot.clone());
             std::mem::forget(self.server.clone());
             return;
         }
-        slot.close();
-        let server = self.server.clone();
-        if let Ok(runtime) = runtime::shared() {
-            runtime.spawn_blocking(move || {
-                slot.clear();
-                drop(take(&server));
-            });
-        }
+        self.let_go();
     }
 }

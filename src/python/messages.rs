@@ -5,14 +5,24 @@ use std::fmt::Write as _;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyByteArray, PyBytes, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 use serde_json::Value;
 
 use crate::wire::decode::MAX_DEPTH;
 
 /// A single message, where a list of them may stand too.
-pub fn is_one(value: &Bound<'_, PyAny>) -> bool {
-    value.cast::<PyString>().is_ok() || value.cast::<PyBytes>().is_ok() || value.cast::<PyMapping>().is_ok()
+pub fn is_one(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(value.cast::<PyString>().is_ok() || value.cast::<PyBytes>().is_ok() || is_mapping(value)?)
+}
+
+/// A cast to `PyMapping` asks the same, and drops a Ctrl-C that is heard while Python answers.
+fn is_mapping(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static MAPPING: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    if value.cast::<PyDict>().is_ok() {
+        return Ok(true);
+    }
+    value.is_instance(MAPPING.import(value.py(), "collections.abc", "Mapping")?)
 }
 
 /// The bytes of a message; `None` is Kafka's null.
@@ -29,7 +39,7 @@ pub fn bytes<'a>(message: &'a Bound<'_, PyAny>) -> PyResult<Option<Cow<'a, [u8]>
     if let Ok(bytes) = message.cast::<PyByteArray>() {
         return Ok(Some(Cow::Owned(bytes.to_vec())));
     }
-    if message.cast::<PyMapping>().is_ok() {
+    if is_mapping(message)? {
         let mut text = String::new();
         write_json(message, &mut text, 0)?;
         return Ok(Some(Cow::Owned(text.into_bytes())));
@@ -53,13 +63,14 @@ fn write_json(value: &Bound<'_, PyAny>, text: &mut String, depth: u32) -> PyResu
     } else if let Ok(number) = value.cast::<PyFloat>() {
         let number = serde_json::Number::from_f64(number.value()).ok_or_else(|| no_json(value));
         let _ = write!(text, "{}", number?);
-    } else if let Ok(members) = value.cast::<PyMapping>() {
-        for (index, item) in members.items()?.iter().enumerate() {
-            let (name, member): (Bound<'_, PyString>, Bound<'_, PyAny>) = item.extract()?;
-            let _ = write!(text, "{}{}:", if index == 0 { '{' } else { ',' }, Value::from(name.to_str()?));
+    } else if is_mapping(value)? {
+        text.push('{');
+        for (index, item) in value.call_method0("items")?.try_iter()?.enumerate() {
+            let (name, member): (Bound<'_, PyString>, Bound<'_, PyAny>) = item?.extract()?;
+            let _ = write!(text, "{}{}:", if index == 0 { "" } else { "," }, Value::from(name.to_str()?));
             write_json(&member, text, depth + 1)?;
         }
-        text.push_str(if members.is_empty()? { "{}" } else { "}" });
+        text.push('}');
     } else if value.cast::<PyList>().is_ok() || value.cast::<PyTuple>().is_ok() {
         text.push('[');
         for (index, item) in value.try_iter()?.enumerate() {

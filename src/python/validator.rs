@@ -13,6 +13,9 @@ use crate::config::{Preset, Settings};
 use crate::model::Counts;
 use crate::tools::quality::{self, Judged, MessageChunks};
 
+/// A Ctrl-C is heard after so many messages: taking them from a list is no step of Python's.
+const MESSAGES_BETWEEN_SIGNALS: usize = 1_000;
+
 /// Judges messages by the configured rules, without Kafka and without a lake.
 #[pyclass(frozen, module = "foodstream.purchases")]
 pub struct DataValidator(Arc<Settings>);
@@ -30,7 +33,7 @@ impl DataValidator {
     /// Judge dicts, JSON texts or bytes, as the consumer would judge them as messages.
     fn validate(&self, py: Python<'_>, messages: &Bound<'_, PyAny>) -> PyResult<QualityReport> {
         let mut chunks = MessageChunks::default();
-        if messages::is_one(messages) {
+        if messages::is_one(messages)? {
             return Err(PyTypeError::new_err("validate() takes a list of messages; put a single one into a list"));
         }
         let Ok(given) = messages.try_iter() else {
@@ -38,6 +41,9 @@ impl DataValidator {
             return Err(PyTypeError::new_err(format!("expected a list of messages, not {kind}")));
         };
         for (index, message) in given.enumerate() {
+            if index % MESSAGES_BETWEEN_SIGNALS == 0 {
+                py.check_signals()?;
+            }
             let message = message?;
             let bytes = messages::bytes(&message).inspect_err(|error| {
                 let _ = error.value(py).call_method1("add_note", (format!("in message {index}"),));

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::connect_kafka;
-use crate::broker::kafka::KafkaProducer;
+use crate::broker::kafka::{KafkaCluster, KafkaProducer};
 use crate::broker::{Cluster, TopicSpec, TransactionalProducer};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Events, Kafka, Settings};
@@ -78,10 +77,11 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// Connects and creates a missing topic. Blocks up to `retry.start_timeout_sec`.
+    /// Connects and creates a missing topic. Blocks up to `retry.start_timeout_sec`, or until a stop.
     pub fn open(settings: &Settings, generator: SharedGenerator, stopping: Stopping, lost: Lost) -> Result<Self> {
         let kafka = kafka_of(settings)?;
-        let mut cluster = connect_kafka(settings)?;
+        let mut cluster = KafkaCluster::new(settings.require_kafka()?)?;
+        cluster.brokers_unless(settings.retry.start_timeout, &*stopping)?;
         cluster.ensure_topic(&TopicSpec {
             name: kafka.topic.clone(),
             partitions: kafka.num_partitions,

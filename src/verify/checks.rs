@@ -427,6 +427,12 @@ mod tests {
 
     #[test]
     fn html_is_escaped_and_json_has_facts_and_checks() {
+        let (facts, mut outlook) = running();
+        outlook.note(Section::Checkpoint, Status::Fault, "record <3> is damaged");
+        let mut noted = report(facts, &outlook);
+        noted.next.push("mend <it>".to_owned());
+        let html = noted.to_html();
+        assert!(html.contains("record &lt;3&gt;") && html.contains("mend &lt;it&gt;"), "{html}");
         let (facts, outlook) = running();
         let report = report(facts, &outlook);
         assert!(report.to_html().contains("lake &lt;&amp;&gt;") && !report.to_html().contains("<&"));

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import subprocess
 import sys
 from decimal import Decimal
@@ -15,6 +16,7 @@ import foodstream
 import pandas
 import polars
 import pyarrow
+import pyarrow.parquet
 import pytest
 from foodstream.purchases import DataValidator
 from nowhere import settings
@@ -112,10 +114,23 @@ def test_a_requested_schema_is_honoured_and_one_that_cannot_be_is_not_made_up() 
     assert table.schema.types == asked.types
     assert table["order_id"].to_pylist() == [0, 1, 2]
     assert table["customer_name"].to_pylist() == ["Ann"] * 3
-    batch = pyarrow.record_batch(given, schema=asked)
-    assert batch.schema.types == asked.types
-    _, array = given.__arrow_c_array__(pyarrow.schema([("other", pyarrow.int8())]).__arrow_c_schema__())
-    assert array is not None
+    # By the capsules alone: `pyarrow.record_batch` would cast by itself what we did not.
+    batch = pyarrow.RecordBatch._import_from_c_capsule(*given.__arrow_c_array__(asked.__arrow_c_schema__()))
+    assert batch.to_pylist() == table.to_pylist() and batch.schema.types == asked.types
+    assert pyarrow.record_batch(given, schema=asked).schema.types == asked.types
+    other = pyarrow.schema([("other", pyarrow.int8())])
+    as_it_is = pyarrow.RecordBatch._import_from_c_capsule(*given.__arrow_c_array__(other.__arrow_c_schema__()))
+    assert as_it_is.equals(pyarrow.record_batch(given))
+    assert pyarrow.RecordBatchReader.from_stream(given, schema=other).read_all().equals(pyarrow.table(given))
+
+
+def test_a_value_that_the_requested_type_cannot_hold_is_an_error_and_no_null() -> None:
+    given = rows()
+    asked = given_schema().set(4, pyarrow.field("amount", pyarrow.decimal128(4, 2)))
+    with pytest.raises(Exception, match=r"350\.00|35000"):
+        pyarrow.RecordBatchReader.from_stream(given, schema=asked).read_all()
+    with pytest.raises(Exception, match=r"350\.00|35000"):
+        given.__arrow_c_array__(asked.__arrow_c_schema__())
 
 
 def given_schema() -> pyarrow.Schema:
@@ -129,6 +144,35 @@ def test_a_stream_that_was_consumed_raises_and_the_rows_can_be_read_again() -> N
     with pytest.raises(ValueError, match="released"):
         pyarrow.RecordBatchReader._import_from_c_capsule(capsule)
     assert polars.DataFrame(given).height == polars.DataFrame(given).height == 3
+
+
+_DAMAGED = """
+import pathlib, sys, foodstream, pyarrow.parquet
+lake = pathlib.Path(sys.argv[1])
+file = lake / "date=2025-11-18" / "part-1.parquet"
+whole = file.read_bytes()
+column = pyarrow.parquet.read_metadata(file).row_group(0).column(0)
+begin = column.dictionary_page_offset
+for place in range(begin, begin + column.total_compressed_size):
+    file.write_bytes(whole[:place] + b"\\xff" + whole[place + 1 :])
+    try:
+        pyarrow.table(foodstream.read(lake))
+    except Exception as error:
+        print(error)
+"""
+
+
+def test_a_panic_while_others_take_the_rows_is_an_error_and_no_end_of_the_process(tmp_path: Path) -> None:
+    file = tmp_path / "date=2025-11-18" / "part-1.parquet"
+    file.parent.mkdir()
+    pyarrow.parquet.write_table(pyarrow.table({"item": ["pie", "tea", "pie"]}), file, compression="none")
+    words = [sys.executable, "-c", _DAMAGED, str(tmp_path)]
+    environment = {**os.environ, "RUST_BACKTRACE": "0"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # Of most damaged bytes the Parquet reader says an error; at some it panics.
+    assert "panicked" in done.stderr
+    assert "External error: " in done.stdout
 
 
 def test_no_python_package_is_needed(tmp_path: Path) -> None:
@@ -178,6 +222,21 @@ def test_a_read_is_pruned_to_columns_days_and_a_commit(pipeline: Any) -> None:
     assert len(foodstream.read(config, dates=(None, datetime.date(2025, 11, 18)))) == 10
     assert len(foodstream.read(config, dates=("2025-11-18", "2025-11-19"), snapshot=commits[0])) == 10
     assert len(foodstream.read(pipeline.lake, dates=("2025-11-19", "2025-11-19"), columns=["order_id"])) == 1
+
+    # Of a file no other column is read.
+    (file,) = pipeline.lake.glob("date=2025-11-19/*.parquet")
+    whole = file.read_bytes()
+    (item,) = (
+        column
+        for column in map(pyarrow.parquet.read_metadata(file).row_group(0).column, range(7))
+        if column.path_in_schema == "item"
+    )
+    start = item.dictionary_page_offset or item.data_page_offset
+    file.write_bytes(whole[:start] + b"\xff" * item.total_compressed_size + whole[start + item.total_compressed_size :])
+    assert polars.DataFrame(foodstream.read(config, columns=["amount"], date="2025-11-19")).height == 1
+    with pytest.raises(Exception, match="restore the file"):
+        polars.DataFrame(foodstream.read(config, date="2025-11-19"))
+    file.write_bytes(whole)
 
     # A file of another day is not opened.
     (damaged,) = pipeline.lake.glob("date=2025-11-20/*.parquet")

@@ -38,6 +38,7 @@ def test_progress_report_and_batch_show_themselves_as_tables(pipeline: Any) -> N
         assert page.count("<tr>") == 3 + 1 + 5, "three facts, a head and five rows"
         assert "<td>last commit</td>" in check(consumer.run())
     check(foodstream.verify_pipeline(pipeline.config))
+    check(foodstream.doctor(pipeline.config))
 
 
 def test_markup_in_a_row_is_text(pipeline: Any) -> None:
@@ -59,12 +60,37 @@ def test_events_and_quality_show_themselves_as_tables(purchases: Any) -> None:
     assert "<td>messages</td><td>1</td>" in check(DataValidator({}).validate([MARKUP]))
 
 
+def test_markup_in_the_name_of_a_column_is_text(pipeline: Any) -> None:
+    pipeline.database.sql(f'ALTER TABLE orders ADD COLUMN "{MARKUP}" text NOT NULL DEFAULT $$x$$')
+    pipeline.config["schema"] = [
+        {"name": "order_id", "type": "bigint"},
+        {"name": MARKUP, "type": "string"},
+        {"name": "created_at", "type": "timestamp"},
+    ]
+    foodstream.Producer(pipeline.config).run(once=True)
+    (batch,) = foodstream.Consumer(pipeline.config, available_now=True)
+    assert "<th>&lt;script&gt;" in check(batch)
+    schema = [column | {"nullable": False} for column in pipeline.config["schema"]]
+    judged = DataValidator({"schema": schema, "cdc": {"timestamp_column": "created_at"}}).validate([{"order_id": 1}])
+    assert "&lt;script&gt;" in check(judged)
+
+
+def test_markup_in_what_reports_quote_is_text(pipeline: Any) -> None:
+    pipeline.database.sql(f'ALTER TABLE orders RENAME TO "{MARKUP}"')
+    pipeline.config["postgres"]["table"] = f'"{MARKUP}"'
+    pipeline.database.sql("DROP INDEX orders_created_at_order_id_idx")
+    for report in (foodstream.doctor(pipeline.config), foodstream.verify_pipeline(pipeline.config)):
+        assert MARKUP in str(report)
+        assert "&lt;script&gt;" in check(report)
+
+
 @pytest.mark.parametrize(
     "make",
-    [foodstream.Config, foodstream.Producer, foodstream.Consumer, EventProducer, StreamingJob],
+    [foodstream.Config, foodstream.Producer, foodstream.Consumer, EventProducer, StreamingJob, DataValidator],
 )
 def test_no_form_of_an_object_shows_a_secret(make: Any, tmp_path: Path) -> None:
-    config = settings(tmp_path)
+    config = settings(tmp_path, properties={"sasl.password": SECRET})
+    config["status"] = {"token": f"{SECRET}-of-the-page"}
     kind = {} if make in (foodstream.Config, foodstream.Producer, foodstream.Consumer) else {"preset": "purchases"}
     thing = make(config | kind)
     shown = [repr(thing), str(thing), str(getattr(thing, "status", "")), str(getattr(thing, "last_progress", ""))]

@@ -69,9 +69,11 @@ def test_a_look_moves_nothing(pipeline: Any) -> None:
     published(pipeline)
     foodstream.peek(pipeline.config, "topic")
     foodstream.peek(pipeline.config, "table")
-    assert not topics.has_group(pipeline.database.services.brokers, pipeline.config["kafka"]["consumer_group"])
+    group = pipeline.database.services.brokers, pipeline.config["kafka"]["consumer_group"]
+    assert not topics.has_group(*group)
     assert not pipeline.folder.joinpath("checkpoints").exists()
     assert foodstream.Consumer(pipeline.config).run(once=True).rows == 11
+    assert topics.has_group(*group), "seen where there is one"
     assert foodstream.verify_pipeline(pipeline.config)
 
 
@@ -108,6 +110,7 @@ def test_the_quarantine_is_read_as_the_lake_is(pipeline: Any) -> None:
     assert frame["date"][0] in days
     only = foodstream.quarantine(pipeline.config, columns=["offset", "reasons"], snapshot=done.commit)
     assert (only.columns, len(only)) == (["offset", "reasons"], 1)
+    assert len(foodstream.quarantine(pipeline.config, snapshot=0)) == 0
     assert len(foodstream.quarantine(pipeline.config, dates=(None, "2020-01-01"))) == 0
 
 

@@ -114,7 +114,7 @@ def test_a_notebook_gets_one_display_without_script(kernel: bool, monkeypatch: p
     monkeypatch.setitem(sys.modules, "IPython", python)
     monkeypatch.setitem(sys.modules, "IPython.display", page)
     terminal = Terminal()
-    with ProgressBar(20, file=terminal) as bar:
+    with ProgressBar(20, unit="<script>", file=terminal) as bar:
         bar(REPORT)
         bar(REPORT)
     if kernel:
@@ -122,7 +122,7 @@ def test_a_notebook_gets_one_display_without_script(kernel: bool, monkeypatch: p
         assert [re.findall(r'value="([\d.]+)"', page) for page in shown] == [["0.5000"], ["1.0000"], ["1.0000"]]
         assert not any("<script" in page for page in shown)
     else:
-        assert shown == [] and len(terminal.lines) == 3
+        assert shown == [] and len(terminal.lines) == 3 and "20 <script>," in terminal.lines[-1]
 
 
 # With services

@@ -14,8 +14,14 @@ import pytest
 from conftest import ended
 from nowhere import settings
 
+# Of runs that go on until somebody ends them.
+PATIENT = {"retry": {"start_timeout_sec": 600}}
+
 _LEAVING = """
-import json, sys, threading, foodstream
+import atexit, json, sys, threading
+# Before the package registers its own, and so called after that.
+atexit.register(lambda: print(thing.status["message"]))
+import foodstream
 from foodstream import purchases
 from foodstream._stack import process
 thing, call = {
@@ -33,12 +39,34 @@ print("left", flush=True)
 
 @pytest.mark.parametrize("call", ["producer", "consumer", "loop", "events"])
 def test_python_ends_cleanly_beside_a_run(call: str, tmp_path: Path) -> None:
-    words = [sys.executable, "-X", "dev", "-c", _LEAVING, json.dumps(settings(tmp_path)), call]
+    words = [sys.executable, "-X", "dev", "-c", _LEAVING, json.dumps(settings(tmp_path) | PATIENT), call]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout) == (0, "left\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "left\nidle\n"), done.stderr
     # What a slow machine has time to say is that the services are away, which they are.
     said = [line for line in done.stderr.splitlines() if "trying again" not in line]
     assert said == []
+
+
+# Nobody waits for a call that only looks; its thread is still there while Python takes itself down.
+_LOOKING = """
+import json, logging, socket, sys, threading, time, foodstream
+logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
+class Last:
+    def __del__(self, pause=time.sleep):
+        pause(1)
+json.last = Last()
+config = json.loads(sys.argv[1])
+with socket.create_server(("127.0.0.1", 0)) as silent:
+    config["kafka"]["brokers"] = f"127.0.0.1:{silent.getsockname()[1]}"
+    threading.Thread(target=lambda: foodstream.peek(config, "topic"), daemon=True).start()
+    silent.accept()
+"""
+
+
+def test_python_ends_cleanly_beside_a_look(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", _LOOKING, json.dumps(settings(tmp_path) | PATIENT)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 _COMMITTING = """
@@ -67,16 +95,15 @@ import json, signal, sys, threading, foodstream
 from foodstream._stack import process
 signal.signal(signal.SIGINT, signal.default_int_handler)
 producer = foodstream.Producer(json.loads(sys.argv[1]))
-thread = threading.Thread(target=producer.run)
-thread.start()
+threading.Thread(target=producer.run).start()
 process.wait_until(lambda: producer.status["message"] == "running", 60)
 print("waiting", flush=True)
-thread.join()
+signal.pause()  # a join that is interrupted would let go of the thread
 """
 
 
 def test_ctrl_c_ends_a_run_of_an_ordinary_thread_too(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", _WAITING, json.dumps(settings(tmp_path))]
+    words = [sys.executable, "-c", _WAITING, json.dumps(settings(tmp_path) | PATIENT)]
     with ended(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as child:
         assert child.stdout is not None and child.stdout.readline() == "waiting\n"
         child.send_signal(signal.SIGINT)

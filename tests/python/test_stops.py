@@ -4,11 +4,13 @@ On a stack of its own: services are restarted here, and the broker lets a killed
 so that ten kills take little.
 """
 
+import contextlib
 import json
 import random
 import signal
 import statistics
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +24,7 @@ import oracle
 import psycopg
 import pytest
 import topics
-from conftest import Services
+from conftest import Services, ended
 from foodstream import BrokerError
 from foodstream._stack import ports, process
 from foodstream._stack.kafka import Kafka
@@ -246,6 +248,56 @@ def test_events_that_did_not_arrive_are_counted_and_told(purchases: Any, stack: 
         return
     assert report["delivery_errors"] > 0
     assert report["events"] - report["delivery_errors"] <= arrived() - 1 <= report["events"]
+
+
+# Publishes once, and again when it is told to.
+_DELIVERING = """
+import json, os, signal, sys, threading, time
+from foodstream import purchases
+from foodstream._stack import process
+signal.signal(signal.SIGINT, signal.default_int_handler)
+producer = purchases.EventProducer(json.loads(sys.argv[1]))
+producer.publish({})
+producer.flush()
+print("open", flush=True)
+sys.stdin.readline()
+producer.publish({})
+def report():
+    if process.wait_until(lambda: producer.status["message"] == "running", 60):
+        print("blocked", flush=True)
+threading.Thread(target=report, daemon=True).start()
+try:
+    getattr(producer, sys.argv[2])()
+except KeyboardInterrupt:
+    print(time.time(), flush=True)
+    os._exit(0)  # without the seconds that the end of Python would give the broker
+"""
+
+
+def test_ctrl_c_ends_a_flush_and_a_close_that_wait_for_a_broker(purchases: Any, stack: Stack) -> None:
+    # Three of each, of which the machine may be busy for two just then.
+    words = [sys.executable, "-c", _DELIVERING, json.dumps(purchases.config)]
+    taken: dict[str, list[float]] = {"flush": [], "close": []}
+    with contextlib.ExitStack() as children:
+        waiting = []
+        for call in [*taken] * 3:
+            child = subprocess.Popen([*words, call], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            waiting.append((call, children.enter_context(ended(child))))
+        for _, child in waiting:
+            assert child.stdout is not None and child.stdout.readline() == "open\n"
+        take_away(stack.kafka, signal.SIGKILL)
+        try:
+            for call, child in waiting:
+                assert child.stdin is not None and child.stdout is not None
+                child.stdin.write("\n")
+                child.stdin.flush()
+                assert child.stdout.readline() == "blocked\n"
+                sent = time.time()
+                child.send_signal(signal.SIGINT)
+                taken[call].append(float(child.stdout.readline()) - sent)
+        finally:
+            stack.kafka.start()
+    assert all(min(times) < 0.2 for times in taken.values()), taken
 
 
 def take_away(service: Postgres | Kafka, how: signal.Signals) -> None:

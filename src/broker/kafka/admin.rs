@@ -87,7 +87,12 @@ impl KafkaCluster {
 
     /// The brokers of the cluster: the check that somebody answers, within `timeout`.
     pub fn brokers(&mut self, timeout: Duration) -> Result<Vec<BrokerInfo>> {
-        let metadata = self.metadata("connecting", timeout)?;
+        self.brokers_unless(timeout, &|| false)
+    }
+
+    /// The same, which a stop ends between two questions.
+    pub fn brokers_unless(&mut self, timeout: Duration, stopping: &dyn Fn() -> bool) -> Result<Vec<BrokerInfo>> {
+        let metadata = self.metadata("connecting", timeout, stopping)?;
         let info = |broker: &rdkafka::metadata::MetadataBroker| BrokerInfo {
             id: broker.id(),
             address: format!("{}:{}", broker.host(), broker.port()),
@@ -97,7 +102,7 @@ impl KafkaCluster {
 
     /// Names and partition counts of all topics, by name, Kafka's own internal ones left out.
     pub fn topics(&mut self) -> Result<Vec<(String, usize)>> {
-        let metadata = self.metadata("listing topics", self.timeout)?;
+        let metadata = self.metadata("listing topics", self.timeout, &|| false)?;
         let mut topics: Vec<_> = metadata
             .topics()
             .iter()
@@ -109,12 +114,20 @@ impl KafkaCluster {
     }
 
     /// Asks in growing steps, since refused credentials end the matter before the time is over.
-    fn metadata(&mut self, doing: &str, timeout: Duration) -> Result<rdkafka::metadata::Metadata> {
+    fn metadata(
+        &mut self,
+        doing: &str,
+        timeout: Duration,
+        stopping: &dyn Fn() -> bool,
+    ) -> Result<rdkafka::metadata::Metadata> {
         const FIRST_STEP: Duration = Duration::from_millis(500);
         const LONGEST_STEP: Duration = Duration::from_secs(8);
         let deadline = Instant::now() + timeout;
         let mut step = FIRST_STEP;
         loop {
+            if stopping() {
+                return Err(Error::interrupted());
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             let answer = self.handle.client().fetch_metadata(None, step.min(left));
             self.handle.serve(Duration::ZERO);
