@@ -78,8 +78,11 @@ class Runner:
 
 
 def run(commands: Sequence[Sequence[str]], folder: Path) -> int:
-    runners = [Runner(command, folder / f"{number}.out") for number, command in enumerate(commands)]
+    runners: list[Runner] = []
     try:
+        with told_to_end.later():
+            for number, command in enumerate(commands):
+                runners.append(Runner(command, folder / f"{number}.out"))
         for runner in runners:
             show(f"----- {runner.name}\n".encode())
             follow(runner, runners)

@@ -51,18 +51,23 @@ def services() -> Iterator[dict[str, str]]:
 
 def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Runs a command to its end; if we are told to end, so is it, and takes away first what it has started itself."""
-    with subprocess.Popen(command, env=environment) as child:
-        try:
-            return child.wait()
-        except SystemExit:
+    child: subprocess.Popen[bytes] | None = None
+    try:
+        with told_to_end.later():
+            child = subprocess.Popen(command, env=environment)
+        return child.wait()
+    except SystemExit:
+        if child is not None:
             child.terminate()
-            raise
-        finally:
-            # After Ctrl-C, too: the terminal has told it then.
+        raise
+    finally:
+        # After Ctrl-C, too: the terminal has told it then.
+        if child is not None:
             try:
                 child.wait(told_to_end.ALL_PATIENCE_SEC)
             except subprocess.TimeoutExpired:
                 child.kill()
+                child.wait()
 
 
 def main(argv: Sequence[str]) -> int:

@@ -17,6 +17,8 @@ INSERT = (
 )
 # A lake is founded, and a few batches are committed, within so many.
 SYNCS_OF_A_CONSUMER = 36
+# And within so many it starts on a lake that it finds: those of a first start have passed some of them over.
+SYNCS_OF_A_START = 12
 # So many that a run of all these syncs comes to no end of them.
 ROWS_OF_A_BATCH, ROWS = 5, 800
 
@@ -47,13 +49,14 @@ def test_whichever_fsync_of_a_consumer_fails_it_stops_naming_the_file_and_nothin
     pipeline.database.sql(INSERT.format(rows=ROWS))
     pipeline.run("producer", "--once")
     concerned: list[Path] = []
-    for number in range(1, SYNCS_OF_A_CONSUMER + 1):
+    for number in [*range(1, SYNCS_OF_A_CONSUMER + 1), *range(1, SYNCS_OF_A_START + 1)]:
         code, last, path = run(pipeline, number, "consumer")
         assert path is not None, f"fewer than {number} syncs, {code}: {last}"
         assert code == FAILURE, (number, path, last)
         assert last.startswith(f"error: cannot sync {path} to disk"), (number, path, last)
         concerned.append(Path(path))
     assert {".parquet"} <= {path.suffix for path in concerned}
+    assert "lock" in {path.name for path in concerned}
     assert any(path.name.startswith("date=") for path in concerned)
     assert any("commits" in path.parts for path in concerned)
     pipeline.run("consumer", "--once")

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from conftest import ended
 from foodstream import local
 from foodstream._stack import kafka, ports, postgres, process, runtime
 from foodstream._stack.errors import StackError
@@ -239,6 +240,49 @@ def test_a_killed_servers_processes_are_waited_for_and_named_if_they_stay(
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(left, signal.SIGCONT)
+    assert server.psql("SELECT 1") == "1"
+
+
+# Starts a stack, and takes note of the end of its server only when told to.
+PARENT = """
+import sys
+from foodstream.local import Stack
+stack = Stack(sys.argv[1])
+stack.up()
+server = stack.postgres.running
+print("up", flush=True)
+input()
+server.is_running()
+print("noted", flush=True)
+input()
+"""
+
+
+def test_a_killed_server_whose_parent_has_not_taken_note_of_its_end_is_waited_for(
+    used: Stack, eventually: Callable[..., None]
+) -> None:
+    used.down()
+    words = [sys.executable, "-c", PARENT, str(used.folder)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipe = subprocess.PIPE
+    with ended(subprocess.Popen(words, text=True, env=environment, stdin=pipe, stdout=pipe)) as parent:
+        assert parent.stdin is not None and parent.stdout is not None
+        assert parent.stdout.readline() == "up\n"
+        server = used.postgres
+        os.kill(pids(used)["postgres"], signal.SIGKILL)
+        eventually(lambda: server.running is None, "the postmaster's end")
+
+        def refused() -> int:
+            return server.log.read_text(encoding="utf-8").count('"postmaster.pid" already exists')
+
+        before = refused()
+        with ThreadPoolExecutor(1) as pool:
+            started = pool.submit(server.start)
+            eventually(lambda: refused() > before, "a start that is refused")
+            print(file=parent.stdin, flush=True)
+            assert parent.stdout.readline() == "noted\n"
+            started.result(60)
+        print(file=parent.stdin, flush=True)
     assert server.psql("SELECT 1") == "1"
 
 

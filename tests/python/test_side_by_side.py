@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import told_to_end
 import with_services
 from conftest import ROOT, ended
+from foodstream._stack import process
+from foodstream.local import Stack
 
 RUNNER = [sys.executable, str(ROOT / "tests" / "side_by_side.py")]
 
@@ -49,6 +52,20 @@ def test_a_runner_that_is_told_to_end_ends_what_it_started(tmp_path: Path, event
     assert {path.name for path in tmp_path.glob("*.told")} == {"a.told", "b.told"}
 
 
+def test_a_runner_that_is_told_to_end_while_it_starts_ends_what_it_has_started(tmp_path: Path) -> None:
+    # The first tells it as soon as it runs, before the last of so many has been started.
+    script = f"echo $$ > {tmp_path}/$0.pid; kill -TERM $PPID; exec sleep 600"
+    words = [*RUNNER, *(word for number in range(20) for word in ("--", "sh", "-c", script, str(number)))]
+    with ended(subprocess.Popen(words, stdout=subprocess.DEVNULL)) as runner:
+        code = runner.wait(told_to_end.ALL_PATIENCE_SEC)
+    started = [int(text) for path in tmp_path.glob("*.pid") if (text := path.read_text(encoding="utf-8"))]
+    left = [pid for pid in started if process.start_time(pid) is not None]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert (code, left) == (128 + signal.SIGTERM, [])
+    assert started
+
+
 SUITE = """
 import os
 import pathlib
@@ -64,6 +81,7 @@ def service():
     made = FOLDER / f"{os.getpid()}.there"
     made.touch()
     yield
+    (FOLDER / f"{os.getpid()}.clearing").touch()
     # As long as a service may take that ends its sessions first.
     time.sleep(1)
     made.unlink()
@@ -98,11 +116,56 @@ def test_a_run_of_pytest_that_is_told_to_end_takes_away_what_its_fixtures_starte
     with ended(subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, env=environment)) as run:
         eventually(lambda: len(list(tmp_path.glob("*.hangs"))) == max(workers, 1), "all workers to be at work")
         run.send_signal(signal.SIGTERM)
-        # More than once, as by who has lost patience: the clearing up is not cut short.
+        eventually(lambda: list(tmp_path.glob("*.clearing")) != [], "the clearing up to begin")
+        # Again, as by who has lost patience: the clearing up is not cut short.
         run.send_signal(signal.SIGTERM)
         assert run.wait(90) != 0
     assert len(list(tmp_path.glob("*.gone"))) == max(workers, 1)
     assert list(tmp_path.glob("*.there")) == []
+
+
+def test_who_starts_services_for_a_command_takes_them_away_when_told_to_end_and_after_the_command(
+    tmp_path: Path, eventually: Callable[..., None]
+) -> None:
+    # The command ends its work in its time, with services that still answer.
+    script = f"""
+import pathlib, signal, sys, time, psycopg
+folder = pathlib.Path({str(tmp_path)!r})
+def told(*_):
+    (folder / "told").touch()
+    time.sleep(1)
+    with psycopg.connect(sys.argv[1]) as connection:
+        connection.execute("SELECT")
+    (folder / "ended").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, told)
+(folder / "ready").touch()
+while True:
+    time.sleep(0.05)
+"""
+    words = [sys.executable, str(ROOT / "tests" / "with_services.py"), "--", "sh", "-c"]
+    given = (with_services.POSTGRES, with_services.KAFKA)
+    environment = {name: value for name, value in os.environ.items() if name not in given}
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
+    words += [f'exec "$0" -c "$1" "${with_services.POSTGRES}"', sys.executable, script]
+    with ended(subprocess.Popen(words, env=environment)) as runner:
+        eventually((tmp_path / "ready").exists, "the command to be at work", 120)
+        (folder,) = tmp_path.glob("foodstream-tests-*")
+        stack = Stack(folder)
+        services = [running for running in stack.running().values() if running is not None]
+        try:
+            assert len(services) == 2
+            runner.send_signal(signal.SIGTERM)
+            eventually((tmp_path / "told").exists, "the command to be told")
+            # Again, as by who has lost patience.
+            runner.send_signal(signal.SIGTERM)
+            assert runner.wait(told_to_end.ALL_PATIENCE_SEC) == 128 + signal.SIGTERM
+            assert (tmp_path / "ended").exists()
+            assert [running.pid for running in services if running.is_running()] == []
+            assert not folder.exists()
+        finally:
+            for running in services:
+                process.stop(running, ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)))
 
 
 def test_a_command_that_hangs_is_killed_with_all_it_started_and_named(tmp_path: Path) -> None:

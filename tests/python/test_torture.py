@@ -1,11 +1,13 @@
 """The fault harness: its short form, and its parts, each on its own; the oracles' tests are in a file apart."""
 
+import contextlib
 import json
 import shutil
 import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -13,7 +15,11 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+import nowhere
 import pytest
+import told_to_end
+import torture.__main__
+import torture.rig
 from foodstream._stack import ports, process
 from torture import limit
 from torture.crew import CONSUMER, PRODUCER, Crew
@@ -224,14 +230,18 @@ def test_a_machine_that_lets_nobody_mount_is_named_in_the_ledger(
     assert not ledger.faults
 
 
+def hang(rig: Rig) -> None:
+    """In place of what the rig starts: a wait without end, under one who goes on after any error."""
+    rig.ledger.kill("producer")
+    for _ in range(2):
+        with contextlib.suppress(Exception):
+            # A child, as most waits of the harness are for one.
+            subprocess.run(["sleep", "600"], check=True)
+
+
 def test_a_run_that_does_not_end_is_given_up_with_its_ledger_so_far(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def hang(rig: Rig) -> None:
-        rig.ledger.kill("producer")
-        # A child, as most waits of the harness are for one.
-        subprocess.run(["sleep", "600"], check=True)
-
     monkeypatch.setattr(Rig, "start", hang)
     before = signal.getsignal(limit.SIGNAL)
     ledger = run(Options(seed=0, short=True, given_limit_sec=0.5), tmp_path)
@@ -240,6 +250,36 @@ def test_a_run_that_does_not_end_is_given_up_with_its_ledger_so_far(
     said = ledger.text()
     assert "kills: 1" in said and "given up before the oracles had looked" in said and "replay: make torture" in said
     assert signal.getsignal(limit.SIGNAL) == before
+
+
+def test_the_command_takes_a_limit_and_keeps_what_it_has_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Rig, "start", hang)
+    monkeypatch.setattr(told_to_end, "exit_when_told", lambda: None)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    told = tmp_path / "ledger.json"
+    assert torture.__main__.main(["--seed", "5", "--short", "--quiet", "--limit", "0.5", "--json", str(told)]) == 1
+    said = capsys.readouterr()
+    assert "given up at the start" in said.out and "the time of the run is over, 0 s" in said.out
+    (kept,) = tmp_path.glob("foodstream-torture-*")
+    assert f"logs: {kept}" in said.err
+    assert [finding["oracle"] for finding in json.loads(told.read_text(encoding="utf-8"))["findings"]] == ["alive"]
+
+
+def test_a_command_that_does_not_end_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(rig: Rig) -> None:
+        rig.crew.config.write_text(json.dumps(nowhere.settings(tmp_path / "away")), encoding="utf-8")
+        # It waits for a broker that is nowhere.
+        rig.run("consumer", "--status-port", "off")
+
+    monkeypatch.setattr(Rig, "start", ask)
+    monkeypatch.setattr(torture.rig, "COMMAND_TIMEOUT_SEC", 1.0)
+    ledger = run(Options(seed=0, short=True, given_limit_sec=120.0), tmp_path)
+    assert [finding.oracle for finding in ledger.findings] == ["alive"]
+    assert "given up: `foodstream consumer" in ledger.findings[0].what
+    assert "did not end within 1 s" in ledger.findings[0].what
+    assert "given up before the oracles had looked" in ledger.text()
 
 
 def test_the_limit_of_a_run_grows_with_what_is_asked_for() -> None:

@@ -26,9 +26,9 @@ MINIMUM_VERSION = 15
 ADMINISTRATOR = "postgres"
 # Recovery after a kill replays at most a checkpoint's worth of log; a minute covers a slow disk.
 START_TIMEOUT_SEC = 60.0
-# What a server says while processes of one that was killed still hold its shared memory. They end as soon as they
-# notice, which on a busy machine takes them seconds.
-_MEMORY_IN_USE = "pre-existing shared memory block"
+# What a server says while processes of one that was killed still hold its shared memory, or while its parent has not
+# taken note of its end, so that its number is in use. Either is soon over, which on a busy machine takes seconds.
+_LEFT_BEHIND = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')
 LEFT_BEHIND_TIMEOUT_SEC = 30.0
 LEFT_BEHIND_PAUSE_SEC = 0.25
 # SIGINT ends sessions and writes a checkpoint; SIGQUIT leaves that to the next start.
@@ -126,7 +126,7 @@ class Postgres:
         server = [*prefix, str(programs / "postgres"), "-D", str(self.data), "-p", str(self.port)]
         deadline = time.monotonic() + LEFT_BEHIND_TIMEOUT_SEC
         while (problem := self._launch(server)) is not None:
-            left_behind = _MEMORY_IN_USE in problem
+            left_behind = any(words in problem for words in _LEFT_BEHIND)
             if left_behind and time.monotonic() < deadline:
                 time.sleep(LEFT_BEHIND_PAUSE_SEC)
                 continue
