@@ -430,9 +430,12 @@ mod tests {
         let (facts, mut outlook) = running();
         outlook.note(Section::Checkpoint, Status::Fault, "record <3> is damaged");
         let mut noted = report(facts, &outlook);
+        noted.sections[0].summary.push_str(" of <orders>");
         noted.next.push("mend <it>".to_owned());
         let html = noted.to_html();
-        assert!(html.contains("record &lt;3&gt;") && html.contains("mend &lt;it&gt;"), "{html}");
+        for quoted in ["record &lt;3&gt;", "of &lt;orders&gt;", "mend &lt;it&gt;"] {
+            assert!(html.contains(quoted), "{html}");
+        }
         let (facts, outlook) = running();
         let report = report(facts, &outlook);
         assert!(report.to_html().contains("lake &lt;&amp;&gt;") && !report.to_html().contains("<&"));
