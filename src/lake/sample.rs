@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::durable::{Dir, Moved, sync_files};
+use super::durable::{Dir, Moved, sync_file};
 use super::staging::Staging;
 use super::{layout, parquet, probe};
 use crate::config::Compression;
@@ -49,7 +49,7 @@ fn write_all(root: &Dir, staging: &Staging, compression: Compression, batches: &
         let rows = std::slice::from_ref(&batch.rows);
         let path = staging.join(&name);
         let (_, file) = parquet::write(staging.create(&name)?, &path, &schema, &properties, None, rows)?;
-        sync_files(&[(file, path)])?;
+        sync_file(&file, &path)?;
         let folder_name = layout::date_folder(batch.date)?;
         let folder = root.make_durable(&folder_name)?;
         if staging.rename_new(&name, &folder, &name)? != Moved::Done {
