@@ -1,6 +1,7 @@
 //! Messages as they were read from the broker, many at once, in one buffer.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A borrowed view of one message. `key` and `value` are `None` where Kafka has null, not empty bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,13 @@ impl MessageBatch {
     /// Bytes of all keys and values.
     pub fn byte_len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Keys and values of some messages, one after the other; panics past the end, as a slice does.
+    pub fn bytes_of(&self, messages: Range<usize>) -> &[u8] {
+        let start_of =
+            |index: usize| if index == self.spans.len() { self.bytes.len() } else { self.spans[index].start };
+        &self.bytes[start_of(messages.start)..start_of(messages.end)]
     }
 
     /// Empties the batch and keeps its memory.

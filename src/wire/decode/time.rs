@@ -81,7 +81,7 @@ pub(super) fn timestamp(text: &[u8], memo: &mut DayMemo) -> Result<i64, Reason> 
 }
 
 /// Microseconds of the fraction, if there is one, and what follows.
-#[inline]
+#[inline(always)]
 fn fraction(rest: &[u8]) -> Result<(i64, &[u8]), Reason> {
     let Some(rest) = rest.strip_prefix(b".") else { return Ok((0, rest)) };
     let length = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
