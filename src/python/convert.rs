@@ -82,7 +82,7 @@ fn loaded(
     layers.preset = preferred.preset;
     layers.made_for = preferred.made_for;
     layers.tree = overrides.map(|given| tree(given, OVERRIDES)).transpose()?;
-    // Not on a thread of its own, which would catch a panic: nothing here waits for a service.
+    // This waits for no service, so it runs on the caller's thread, where no other would catch a panic.
     let loaded = match config.extract::<PathBuf>() {
         Ok(path) => session::caught(|| Settings::load(&path, &layers)),
         // What a program writes out is meant: it stands above the environment, as overrides do.

@@ -41,7 +41,7 @@ enum Values {
     Date { days: Vec<i32>, memo: DayMemo },
 }
 
-/// Most texts of a row are no longer.
+/// Most texts of a row have at most as many bytes.
 const SHORT: usize = 16;
 
 #[derive(Default)]
@@ -64,7 +64,7 @@ impl Text {
     }
 
     /// Copies a text that stands at the beginning of `rest`, `length` bytes long. A copy of a known size costs less than
-    /// the call of one that takes any; what it takes too much is cut off again.
+    /// the call of one that takes any; what it copies beyond the text is cut off again.
     #[inline]
     fn push(&mut self, rest: &[u8], length: usize) {
         match rest.first_chunk::<SHORT>() {

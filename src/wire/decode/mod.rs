@@ -43,8 +43,8 @@ pub use self::number::{Number, Scaled};
 pub use self::scan::MAX_DEPTH;
 pub use self::time::{MICROS_PER_DAY, MICROS_PER_SECOND, parse_day, parse_timestamp};
 
-/// Messages whose bytes are checked to be UTF-8 by one call, which costs less than one each; few enough that the
-/// processor still has them at hand when they are read.
+/// Messages whose bytes, keys included, are checked to be UTF-8 by one call, which costs less than one each. So few of
+/// ordinary size are still in the processor's cache when they are read. Where the check fails, each is checked alone.
 const CHECKED_AT_ONCE: usize = 64;
 
 /// What became of a batch of messages: every message is in `origin` or in `unreadable`, once.

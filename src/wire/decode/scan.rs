@@ -293,8 +293,7 @@ fn find_special(text: &[u8], mut at: usize) -> usize {
 #[inline]
 fn first_special(block: &[u8; BLOCK]) -> Option<usize> {
     let bytes = u8x16::new(*block);
-    // Vectors know no `<`: what is its own minimum with the last control character is one.
-    let control = bytes.min(u8x16::splat(FIRST_PRINTABLE - 1)).simd_eq(bytes);
+    let control = bytes.simd_lt(u8x16::splat(FIRST_PRINTABLE));
     let hits = bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\')) | control;
     let hits = hits.to_bitmask();
     (hits != 0).then(|| hits.trailing_zeros() as usize)
