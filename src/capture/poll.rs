@@ -3,14 +3,14 @@
 //! One poll is: the open transactions (a statement of its own), the prepared ones (another), W from both; then, in a
 //! read-only transaction with a lock and a snapshot of its own, the rows after the position and below W in the order
 //! of (timestamp, key). While pages come back full, the following ones are read under the same W: what lies below it
-//! is complete however much later it is read.
+//! is complete however much later it is read. What needs no answer of the one before is sent with it.
 //!
 //! **Reconnecting** is done here: after any error, or when a call was dropped half-way, the connection is thrown away
 //! and the next call makes a new one. The caller waits (its backoff), calls `seek` with the position it published,
 //! and polls again.
 
 use std::ops::Deref;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono_tz::Tz;
 use tracing::{info, warn};
@@ -27,8 +27,8 @@ use crate::config::{Cdc, Postgres, Settings};
 use crate::error::{Error, Kind, Lost, Result};
 use crate::model::{ChangeBatch, Cursor, Key, Operation, Schema};
 use crate::postgres::{
-    ActivityStatements, Client, PAGE_PATIENCE, ServerIdentity, Session, Table, begin_page, connect, copy_out,
-    fingerprint, query_briefly, server_clock_us, server_identity,
+    Activity, ActivityStatements, Client, PAGE_PATIENCE, PreparedTransaction, ServerIdentity, Session, Table,
+    begin_page, connect, copy_out_page, fingerprint, query_briefly, server_clock_us, server_identity,
 };
 use crate::wire::encode;
 
@@ -292,10 +292,9 @@ impl PollSource {
         Ok(())
     }
 
-    /// The W of the next page, on the column's clock.
-    async fn next_horizon(&mut self, link: &Link) -> Result<i64> {
-        let (activity, prepared) = link.statements.fetch(&link.client).await?;
-        let horizon = self.horizon.advance(&activity, &prepared)?;
+    /// The W of the next page, on the column's clock, from what was seen `at` this moment.
+    fn next_horizon(&mut self, activity: &Activity, prepared: &[PreparedTransaction], at: Instant) -> Result<i64> {
+        let horizon = self.horizon.advance(activity, prepared)?;
         for warning in &horizon.warnings {
             warn!(target: "foodstream::producer", "{warning}");
         }
@@ -305,7 +304,7 @@ impl PollSource {
         self.sight = Some(SourceSight {
             clock_utc_us: activity.clock_us,
             clock_column_us: self.clock.show(activity.clock_us),
-            at: SystemClock.instant(),
+            at,
             horizon_us,
             holder: self.holder.as_ref().map(|holder| HolderSight {
                 text: holder.to_string(),
@@ -318,11 +317,16 @@ impl PollSource {
 
     async fn read_page(&mut self, link: &Link, limit: u32, batch: &mut ChangeBatch) -> Result<Page> {
         let limit = limit.max(1);
-        let horizon_us = match self.open_w.take() {
-            Some(open) => open,
-            None => self.next_horizon(link).await?,
+        let (horizon_us, start) = match self.open_w.take() {
+            Some(open) => (open, begin_page(&link.client, &self.table).await?),
+            None => {
+                let look = async { Ok((link.statements.fetch(&link.client).await?, SystemClock.instant())) };
+                // Sent together, run one after the other: the page's snapshot is younger than the look (H1).
+                let looks = tokio::try_join!(biased; look, begin_page(&link.client, &self.table));
+                let (((activity, prepared), at), start) = looks?;
+                (self.next_horizon(&activity, &prepared, at)?, start)
+            }
         };
-        let start = begin_page(&link.client, &self.table).await?;
         if start.fingerprint != self.fingerprint {
             self.accept_changed_table(&link.client, start.fingerprint).await?;
         }
@@ -332,7 +336,7 @@ impl PollSource {
         let doing = format!("cannot read a page of {}", self.table);
         let PollSource { plan, position, local_to_utc, .. } = self;
         let mut to_utc = |local_us| local_to_utc.convert(local_us);
-        let rows = copy_out(&link.client, &statement, &doing, |row| {
+        let rows = copy_out_page(&link.client, &statement, &doing, |row| {
             if row.len() != plan.width() {
                 return Err(Error::bug(format!("a row has {} fields and not {}", row.len(), plan.width())));
             }
@@ -351,7 +355,6 @@ impl PollSource {
             Ok(())
         })
         .await? as usize;
-        link.client.end_page().await?;
         let full = rows >= limit as usize;
         self.open_w = full.then_some(horizon_us);
         Ok(Page { rows, full, horizon_us, snapshot_xmin: start.snapshot_xmin })

@@ -7,6 +7,7 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use tokio_postgres::Statement;
 
 use super::connect::Client;
 use crate::error::{Error, Kind, Result};
@@ -59,10 +60,37 @@ pub async fn copy_out(
     client: &Client,
     statement: &str,
     doing: &str,
+    on_row: impl FnMut(&Row<'_>) -> Result<()> + Send,
+) -> Result<u64> {
+    let copy = prepare(client, statement, doing).await?;
+    drain(client, &copy, doing, on_row).await
+}
+
+/// The same as the last statement of a page: the end of its transaction is sent with it, and costs no answer of its own.
+pub async fn copy_out_page(
+    client: &Client,
+    statement: &str,
+    doing: &str,
+    on_row: impl FnMut(&Row<'_>) -> Result<()> + Send,
+) -> Result<u64> {
+    let copy = prepare(client, statement, doing).await?;
+    // The order of the messages is the order in which the two futures are first polled.
+    let (rows, ()) = tokio::try_join!(biased; drain(client, &copy, doing, on_row), client.end_page())?;
+    Ok(rows)
+}
+
+async fn prepare(client: &Client, statement: &str, doing: &str) -> Result<Statement> {
+    let sql = format!("COPY ({statement}) TO STDOUT (FORMAT binary)");
+    client.inner.prepare(&sql).await.map_err(|error| client.failed(doing, error))
+}
+
+async fn drain(
+    client: &Client,
+    copy: &Statement,
+    doing: &str,
     mut on_row: impl FnMut(&Row<'_>) -> Result<()> + Send,
 ) -> Result<u64> {
-    let sql = format!("COPY ({statement}) TO STDOUT (FORMAT binary)");
-    let stream = client.inner.copy_out(&sql).await.map_err(|error| client.failed(doing, error))?;
+    let stream = client.inner.copy_out(copy).await.map_err(|error| client.failed(doing, error))?;
     let mut stream = pin!(stream);
     let mut decoder = CopyDecoder::default();
     let mut rows = 0;

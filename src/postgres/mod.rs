@@ -25,7 +25,7 @@ pub use catalog::{ColumnDescription, KeyColumn, KeyType, OrderIndex, Table};
 pub use codec::Codec;
 pub use connect::{Client, Session, connect, until_it_answers};
 pub use copy_in::CopyWriter;
-pub use copy_out::{CopyDecoder, Row, copy_out};
+pub use copy_out::{CopyDecoder, Row, copy_out, copy_out_page};
 pub use explain::{Scan, explain};
 pub use page::{PAGE_PATIENCE, PageStart, begin_page, fingerprint};
 pub use query::{
