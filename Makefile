@@ -4,7 +4,7 @@
 #   VENV=.venv             where it is made
 #   CARGO_TARGET_DIR=…     where Rust builds, if several clones should share what is compiled
 #   CONFIG=… PURCHASES=…   the configuration of the orders-* and the run-* chores
-#   WORKERS=4              processes the Python tests are shared among; 0 for one, with a debugger
+#   WORKERS=6              processes the Python tests are shared among; 0 for one, with a debugger
 #   KILLS=200 DURATION=…   when the torture ends: after so many kills, or so many seconds; ROWS=… rows at least
 #   SEED=…                 the plan it plays; TORTURE="--json FILE …" more options, TORTURE=--help lists them
 #   BENCH="--rounds 3 …"   options of the benchmark; BENCH=--help lists them
@@ -15,7 +15,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 CONFIG ?= configs/orders_stream.yml
 PURCHASES ?= configs/purchases.yml
 # More than processors, here and for the Rust tests: most tests wait for a service most of the time.
-WORKERS ?= 4
+WORKERS ?= 6
 export RUST_TEST_THREADS ?= 4
 # A process that dies takes the run with it: replaced, it may leave the others waiting for ever.
 PYTEST = "$(BIN)/pytest" -n $(WORKERS) --max-worker-restart 0

@@ -8,7 +8,9 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
@@ -104,9 +106,12 @@ impl Dir {
         self.stat().map(|stat| stat.st_dev)
     }
 
-    /// The folder's own number on its device: another folder of its name has another.
-    pub fn inode(&self) -> Result<u64> {
-        self.stat().map(|stat| stat.st_ino)
+    /// What tells this folder from another of its name: its number on the device, and, since that may be given out anew,
+    /// when it was made, where the file system knows.
+    pub fn identity(&self) -> Result<(u64, Option<SystemTime>)> {
+        let metadata = self.fd.try_clone().and_then(|fd| File::from(fd).metadata());
+        let metadata = metadata.map_err(|error| failed("examine", &self.path, error))?;
+        Ok((metadata.ino(), metadata.created().ok()))
     }
 
     fn stat(&self) -> Result<Stat> {

@@ -5,6 +5,7 @@
 //! names, by length and checksum.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use super::durable::{Dir, Moved, sync_folders};
 use super::layout;
@@ -21,9 +22,9 @@ pub(crate) struct Roots<'a> {
     pub quarantine: &'a Dir,
 }
 
-/// Date folders of one root by their inodes, with entries that this worker has synced itself.
+/// Date folders of one root by their identities, with entries that this worker has synced itself.
 #[derive(Debug, Default)]
-pub(crate) struct KnownFolders(BTreeMap<String, u64>);
+pub(crate) struct KnownFolders(BTreeMap<String, (u64, Option<SystemTime>)>);
 
 /// Creates and syncs the date folders of the record's files: a full disk must show before the commit.
 pub(crate) fn prepare_folders<'a>(
@@ -44,9 +45,9 @@ pub(crate) fn prepare_folders<'a>(
                 made
             }
         };
-        let inode = folder.inode()?;
-        if known.0.get(name) != Some(&inode) {
-            news.push((name.to_owned(), inode));
+        let identity = folder.identity()?;
+        if known.0.get(name) != Some(&identity) {
+            news.push((name.to_owned(), identity));
         }
     }
     if !news.is_empty() {
