@@ -45,6 +45,13 @@ LONGEST_FIRST = (
     "test_local.py",
     "test_groups.py",
     "test_start_orders.py",
+    # Half a minute each, of which the last would be waited for alone.
+    "test_batches_to_postgres.py",
+    "test_totals.py",
+    "test_purchases.py",
+    "test_repeats.py",
+    "test_loud_stops.py",
+    "test_failing_syncs.py",
 )
 # Their tests share services or a pipeline of their own, and so stay on one worker; all others go to whoever is free.
 TOGETHER = ("test_stops.py", "test_start_orders.py", "test_local.py", "test_status_page.py")
