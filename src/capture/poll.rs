@@ -321,7 +321,7 @@ impl PollSource {
             Some(open) => (open, begin_page(&link.client, &self.table).await?),
             None => {
                 let look = async { Ok((link.statements.fetch(&link.client).await?, SystemClock.instant())) };
-                // Sent together, run one after the other: the page's snapshot is younger than the look (H1).
+                // Sent together, run one after the other: the page's snapshot is younger than the look (H4).
                 let looks = tokio::try_join!(biased; look, begin_page(&link.client, &self.table));
                 let (((activity, prepared), at), start) = looks?;
                 (self.next_horizon(&activity, &prepared, at)?, start)
