@@ -28,12 +28,22 @@ BENCH ?=
 # An interpreter switched on in the shell must not decide where things go; maturin and pyo3 both look at this.
 export VIRTUAL_ENV := $(abspath $(VENV))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Python compiles a module when it is first imported, and most of them never are.
+export PIP_NO_COMPILE := 1
 
 # pyo3 is compiled anew whenever one of these differs from the last time, so clippy must say what maturin says.
 PYO3 = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON="$(BIN)/python" PYTHON_SYS_EXECUTABLE="$(BIN)/python" \
 	PYO3_CONFIG_FILE="$$(ls -t "$(abspath $(TARGET))"/maturin/pyo3-config-*.txt | head -n 1)" \
 	PYO3_ENVIRONMENT_SIGNATURE="$$("$(BIN)/python" -c 'import struct, sys; \
 	print("cpython-%d.%d-%dbit" % (*sys.version_info[:2], struct.calcsize("P") * 8))')"
+
+# OpenSSL alone is a third of what is compiled for the tests. Where the system's can be compiled against they take that;
+# what is built to be used (`make wheel`, pip) holds its own.
+DEV := $(shell pkg-config --atleast-version=3 openssl 2>/dev/null && echo OPENSSL_NO_VENDOR=1)
+
+# Of pyproject.toml, a line each.
+requirements = $(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb")); \
+	extras = project["project"]["optional-dependencies"]; print(*$(1), sep="\n")'
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-purchases test compile-tests test-rust test-python torture bench bench-stages docs docs-site lint pyright format \
@@ -44,29 +54,31 @@ PYO3 = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON="$(BIN)/python" PYTHON_SYS_EXEC
 help: ## list the chores
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: build ## the whole walk on a real PostgreSQL and Kafka, about a minute; leaves nothing behind
+demo: $(VENV)/.tools ## the whole walk on a real PostgreSQL and Kafka, about a minute; leaves nothing behind
+	@$(MAKE) --no-print-directory --jobs 2 $(VENV)/.fetched build
 	@$(BIN)/foodstream demo
 
 demo-purchases: build ## a thousand purchase events in three batches, totals checked; leaves nothing behind
 	@$(BIN)/foodstream purchases demo
 
-# Compiled first: what is tested beside the compiler waits for it. The tests' compiler runs beside pip, which waits for the
+# Compiled first: what is tested beside the compiler waits for it. The tests' compiler runs beside what waits for the
 # network; the extension's comes after both, as it needs the one and reuses what the other has compiled.
 test: ## Rust tests and Python tests, on real services
-	@$(MAKE) --no-print-directory --jobs 2 $(VENV)/.installed compile-tests
+	@$(MAKE) --no-print-directory --jobs 2 $(VENV)/.installed $(VENV)/.fetched compile-tests
 	@$(MAKE) --no-print-directory build
-	$(BIN)/python tests/with_services.py -- $(BIN)/python tests/side_by_side.py -- cargo test --locked -- $(PYTEST)
+	$(DEV) $(BIN)/python tests/with_services.py -- $(BIN)/python tests/side_by_side.py -- \
+		cargo test --locked -- $(PYTEST)
 
 compile-tests: | toolchain
-	cargo test --locked --no-run
+	$(DEV) cargo test --locked --no-run
 
 test-rust: $(VENV)/.installed ## only the Rust tests
-	$(BIN)/python tests/with_services.py -- cargo test --locked
+	$(DEV) $(BIN)/python tests/with_services.py -- cargo test --locked
 
-test-python: build ## only the Python tests
+test-python: build $(VENV)/.installed ## only the Python tests
 	$(BIN)/python tests/with_services.py -- $(PYTEST)
 
-torture: build ## kills and every other fault under load, then the proof; a ledger (KILLS=200, DURATION=, SEED=)
+torture: build $(VENV)/.installed ## kills and every other fault under load, then the proof; a ledger (KILLS=200, DURATION=, SEED=)
 	@PYTHONPATH=tests $(BIN)/python -m torture $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) \
 		$(if $(DURATION),--duration $(DURATION)) $(if $(ROWS),--rows $(ROWS)) $(TORTURE)
 
@@ -77,11 +89,11 @@ bench-stages: | toolchain ## how long each stage takes, by row (criterion)
 	cargo bench --locked --package foodstream-stages
 
 # clippy after the build, since it reuses what the build has compiled; both feature sets, as some code is in one only.
-lint: build ## formatting, clippy, ruff, mypy, and cargo deny if it is installed
+lint: build $(VENV)/.installed ## formatting, clippy, ruff, mypy, and cargo deny if it is installed
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(DEV) cargo clippy --locked --workspace --all-targets -- -D warnings
 	@echo cargo clippy --locked --lib --features python,failpoints -- -D warnings
-	@$(PYO3) cargo clippy --locked --lib --features python,failpoints -- -D warnings
+	@$(DEV) $(PYO3) cargo clippy --locked --lib --features python,failpoints -- -D warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -94,7 +106,7 @@ deny: ## licences, advisories, one Arrow (cargo install --locked cargo-deny)
 	cargo deny --locked check
 
 # Apart from lint: it takes half a minute of a core, and brings a Node of its own.
-pyright: build ## types once more, with pyright (basedpyright, which is installed when first asked for)
+pyright: build $(VENV)/.installed ## types once more, with pyright (basedpyright, which is installed when first asked for)
 	@test -x $(BIN)/basedpyright || $(BIN)/pip install --quiet 'basedpyright>=1.40,<2'
 	$(BIN)/basedpyright
 
@@ -104,7 +116,7 @@ format: $(VENV)/.installed ## format all code
 	$(BIN)/ruff format .
 
 coverage: $(VENV)/.installed ## lines the Rust tests reach (cargo install cargo-llvm-cov)
-	$(BIN)/python tests/with_services.py -- cargo llvm-cov --locked
+	$(DEV) $(BIN)/python tests/with_services.py -- cargo llvm-cov --locked
 
 docs: build ## write the pages of docs/ that are made from the stub and the schema
 	$(BIN)/python docs/generate.py
@@ -167,19 +179,28 @@ toolchain:
 		{ echo 'missing: the venv module of Python (package python3-venv on Debian)' >&2; missing=1; }; \
 	test -z "$$missing"
 
-# The tools and the extras, without the package itself, which maturin builds.
-$(VENV)/.installed: pyproject.toml | toolchain
+# What builds foodstream and runs it beside real services, without the package itself, which maturin builds.
+$(VENV)/.tools: pyproject.toml | toolchain
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
-	@$(BIN)/python -c 'import tomllib; \
-	extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
-	print(*sum(extras.values(), []), sep="\n")' > $(VENV)/requirements.txt
+	@$(call requirements,project["build-system"]["requires"] + extras["local"]) > $(VENV)/tools.txt
+	$(BIN)/pip install --quiet --requirement $(VENV)/tools.txt
+	@touch $@
+
+# Kafka itself, which is no package. Where it cannot be had now, whoever needs it first says why.
+$(VENV)/.fetched: $(VENV)/.tools
+	@PYTHONPATH=python $(BIN)/python -c 'from foodstream._stack import runtime; runtime.kafka_jars()' 2>/dev/null || :
+	@touch $@
+
+# All extras: what tests it, and what the chores of work on the code need.
+$(VENV)/.installed: $(VENV)/.tools
+	@$(call requirements,[each for extra in extras.values() for each in extra]) > $(VENV)/requirements.txt
 	$(BIN)/pip install --quiet --requirement $(VENV)/requirements.txt
 	@touch $@
 
 # With the dev profile, the one of `cargo test`, so that the dependencies are compiled once for both; and with the
 # failpoints, at which the fault harness kills it: a build of their own would cost as much again. `make wheel` has none.
-$(VENV)/.built: $(VENV)/.installed Cargo.toml Cargo.lock $(shell find src -type f 2>/dev/null)
-	$(BIN)/maturin develop --quiet --features python,failpoints
+$(VENV)/.built: $(VENV)/.tools Cargo.toml Cargo.lock $(shell find src -type f 2>/dev/null)
+	$(DEV) $(BIN)/maturin develop --quiet --features python,failpoints
 	@touch $@
 
 $(BENCH_VENV)/.installed: benches/compare/requirements.txt | toolchain

@@ -1,9 +1,13 @@
 """Several ways to do one job, run in turn: rounds in random order, ratios within each round.
 
 Machines drift and neighbours come and go; two figures are comparable only within one round. So a ratio is made of two
-runs of the same round, and the median and the whole spread over the rounds are what is said.
+runs of the same round, and the median and the spread over the rounds are what is said. Of a few rounds that spread is
+the whole of it. Where two are nearly equal, the runs of one differ by more than the two do; many rounds then tell where
+their median lies, and the spread is the interval that holds it with 95 % certainty.
 """
 
+import itertools
+import math
 import random
 import shutil
 import statistics
@@ -88,6 +92,10 @@ def contest(
     return samples
 
 
+# That the interval of a median holds it.
+CERTAINTY = 0.95
+
+
 @dataclass(frozen=True)
 class Spread:
     """Median and both ends."""
@@ -102,10 +110,22 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.median(values), min(values), max(values))
 
 
+def of_median(values: Sequence[float]) -> Spread:
+    """Median and the ends of the interval that holds the true one with 95 % certainty, whatever the distribution.
+
+    The ends are two of the values, the k-th from below and from above: fewer than k of them lie on one side of the true
+    median as seldom as a fair coin falls so. Fewer than six values leave no choice, and the ends are those of them all.
+    """
+    ordered, tosses = sorted(values), 2 ** len(values)
+    missed = itertools.accumulate(2 * math.comb(len(values), beyond) / tosses for beyond in range(len(values)))
+    rank = max(1, sum(1 for chance in missed if chance <= 1 - CERTAINTY))
+    return Spread(statistics.median(ordered), ordered[rank - 1], ordered[-rank])
+
+
 def ratios(samples: Sequence[Sample], over: str, under: str, figure: Callable[[Outcome], float]) -> Spread | None:
-    """Spread of ``figure`` of ``over`` divided by that of ``under``, round by round; None if either did not run."""
+    """``figure`` of ``over`` divided by that of ``under``, round by round; None if either did not run."""
     pairs = list(_pairs(samples, over, under))
-    return spread([figure(first) / figure(second) for first, second in pairs]) if pairs else None
+    return of_median([figure(first) / figure(second) for first, second in pairs]) if pairs else None
 
 
 def _pairs(samples: Sequence[Sample], first: str, second: str) -> Iterator[tuple[Outcome, Outcome]]:

@@ -29,6 +29,8 @@ SMALLER = 0.5
 LARGER = 5.0
 # A peak hardly changes from run to run, and the larger runs are long.
 MEMORY_ROUNDS = 3
+# At least: two runs of one program differ by more than the two programs do, and only many of them show it.
+PYTHON_ROUNDS = 20
 # As where the producer is measured for its speed.
 BATCH_LIMIT = 10_000
 
@@ -64,7 +66,8 @@ def run(services: Services, options: Options, say: Say) -> Section:
         samples += contest(found, rounds, options.seed, options.folder / f"memory-{size.rows}", say, warm_up=False)
         contestants += found
     found = _python_runs(services, larger, program, missing)
-    samples += contest(found, options.rounds, options.seed, options.folder / "python", say)
+    python_rounds = max(options.rounds, PYTHON_ROUNDS)
+    samples += contest(found, python_rounds, options.seed, options.folder / "python", say)
     contestants += found
     for size in (smaller, larger):
         services.delete_topic(_topic(size))
@@ -77,7 +80,8 @@ def run(services: Services, options: Options, say: Say) -> Section:
         notes=(
             "Peak memory is the kernel's own account of the process; settings that are not named are the defaults.",
             "`Consumer(file, available_now=True).run()` and examples/pipeline.rs read the larger topic; the call is "
-            "timed inside both, from the configuration to the closed consumer, without the start of the interpreter.",
+            "timed inside both, from the configuration to the closed consumer, without the start of the interpreter; "
+            f"{python_rounds} rounds.",
         ),
     )
 

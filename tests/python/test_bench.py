@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compare import report
-from compare.contest import Contestant, Outcome, Sample, Spread, contest, ratios
+from compare.contest import Contestant, Outcome, Sample, Spread, contest, of_median, ratios
 from compare.measure import kept, merged
 from compare.process import Failed, Usage, run
 from compare.sections import SPEED, Column, Goal, Section, extra
@@ -140,6 +140,16 @@ def test_a_ratio_is_made_of_two_runs_of_one_round() -> None:
     found = ratios(samples, "slow", "fast", lambda run: run.usage.wall_sec)
     assert found == Spread(median=3.5, least=3.0, most=4.0)
     assert ratios(samples, "slow", "absent", lambda run: run.usage.wall_sec) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "rank"),
+    # The ranks that tables of the sign test hold for 95 %.
+    [(1, 1), (3, 1), (5, 1), (6, 1), (8, 1), (9, 2), (12, 3), (15, 4), (20, 6), (25, 8)],
+)
+def test_many_rounds_tell_where_the_median_lies(count: int, rank: int) -> None:
+    values = [float(value) for value in range(count, 0, -1)]
+    assert of_median(values) == Spread(median=(count + 1) / 2, least=rank, most=count + 1 - rank)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -360,6 +361,28 @@ def test_missing_packages_are_named_with_what_installs_them(monkeypatch: pytest.
         with pytest.raises(StackError, match=r"pip install 'foodstream\[local\]'") as caught:
             look()
         assert caught.value.exit_code == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as another user")
+def test_programs_in_a_folder_that_is_closed_to_others_serve_root(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package, closed = postgres.binaries().parents[1], tmp_path / "home"
+    # Its libraries lie beside it.
+    for folder in package.parent.glob(f"{package.name}*"):
+        shutil.copytree(folder, closed / folder.name, symlinks=True)
+    closed.chmod(0o700)
+    monkeypatch.setenv("POSTGRES_BIN", str(closed / package.name / "pginstall" / "bin"))
+    server = Postgres(tmp_path / "server", ports.spare(set()), "secret")
+    try:
+        server.start()
+        assert server.psql("SELECT 1") == "1"
+    finally:
+        server.stop()
+    # As in a container that was not given the means.
+    monkeypatch.setattr(postgres, "_capabilities", lambda: {postgres._CAP_DAC_OVERRIDE})
+    with pytest.raises(StackError, match=r"may not enter .*/home/.*/pginstall/bin; install foodstream into a folder"):
+        server.start()
 
 
 def test_a_server_named_by_the_user_is_taken_and_an_old_one_refused(

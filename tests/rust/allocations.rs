@@ -8,15 +8,8 @@ use std::cell::Cell;
 
 use foodstream::consume::CHUNK_MESSAGES;
 
-#[allow(dead_code, reason = "the benchmark uses the rest")]
-#[path = "../../benches/stages/orders.rs"]
-mod orders;
-#[allow(dead_code, reason = "the benchmark uses the rest")]
-#[path = "../../benches/stages/stages.rs"]
-mod stages;
-
-use orders::{INVALID_EVERY, KINDS, Kind};
-use stages::Input;
+use super::orders::{INVALID_EVERY, KINDS, Kind};
+use super::stages::{self, Input};
 
 thread_local! {
     /// Of one thread: other tests run beside.

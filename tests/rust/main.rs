@@ -8,6 +8,7 @@ mod broker_memory;
 mod capture;
 mod conformance;
 mod failpoints;
+mod instructions;
 mod lake;
 mod layering;
 mod publish_kafka;
@@ -15,3 +16,11 @@ mod reliability;
 mod stage;
 mod tools;
 mod verify;
+
+// Rows and stages of `make bench-stages`.
+#[allow(dead_code, reason = "the benchmark uses the rest")]
+#[path = "../../benches/stages/orders.rs"]
+mod orders;
+#[allow(dead_code, reason = "the benchmark uses the rest")]
+#[path = "../../benches/stages/stages.rs"]
+mod stages;

@@ -38,6 +38,7 @@ STOP_STEPS = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10
 _UNPRIVILEGED_USER = "nobody"
 _CAP_DAC_OVERRIDE = 1
 _CAP_DAC_READ_SEARCH = 2
+_CAP_SETPCAP = 8
 
 _SETTINGS = f"""
 # foodstream local
@@ -119,7 +120,7 @@ class Postgres:
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         programs = binaries()
-        prefix = _unprivileged([self.folder, programs])
+        prefix = _unprivileged(self.folder, programs)
         if not (self.data / "PG_VERSION").exists():
             self._initialise(programs, prefix)
         self._clear_stale_lock()
@@ -240,12 +241,12 @@ class Postgres:
         return len(lines) > 7 and lines[0] == str(started.pid) and lines[7].strip() == "ready"
 
 
-def _unprivileged(needed: list[Path]) -> list[str]:
+def _unprivileged(folder: Path, programs: Path) -> list[str]:
     """The words to put before a server command: none for ordinary users; as root, those that drop to `nobody`.
 
     Folders of root (its home, a temporary folder of a test) are often closed to others, and opening them for the
-    sake of a toy server would be wrong. Where one of ``needed`` lies below such a folder the server keeps the one
-    capability that lets it pass; it is never opened for anybody else.
+    sake of a toy server would be wrong. Where the server's ``folder`` or its ``programs`` lie below such a folder the
+    server keeps the one capability that lets it pass; it is never opened for anybody else.
     """
     if os.geteuid() != 0:
         return []
@@ -255,14 +256,30 @@ def _unprivileged(needed: list[Path]) -> list[str]:
                          "run this as an ordinary user, or install util-linux")  # fmt: skip
     words = [setpriv, f"--reuid={_UNPRIVILEGED_USER}", f"--regid={pwd.getpwnam(_UNPRIVILEGED_USER).pw_gid}"]
     words.append("--clear-groups")
-    closed = [path for path in needed if not _open_to_all(path)]
-    if closed:
-        capability = _capability_to_pass()
-        if capability is None:
-            raise StackError(f"PostgreSQL does not run as root, and the user {_UNPRIVILEGED_USER} may not enter "
-                             f"{closed[0]}; name a folder that is open to all with --dir")  # fmt: skip
-        words += [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"]
+    closed = [path for path in (folder, programs) if not _open_to_all(path)]
+    if not closed:
+        return words
+    refusal = f"PostgreSQL does not run as root, and the user {_UNPRIVILEGED_USER} may not enter"
+    held = _capabilities()
+    if _CAP_DAC_READ_SEARCH in held:
+        capability = "dac_read_search"
+    elif _CAP_DAC_OVERRIDE in held:
+        capability = "dac_override"
+    elif folder in closed:
+        raise StackError(f"{refusal} {folder}; name a folder that is open to all with --dir")
+    else:
+        raise StackError(_programs_refused(refusal, programs))
+    words += [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"]
+    if programs in closed:
+        # PostgreSQL asks access(2) whether its programs are there, which counts no capability of an ordinary user.
+        if _CAP_SETPCAP not in held:
+            raise StackError(_programs_refused(refusal, programs))
+        words.append("--securebits=+no_setuid_fixup")
     return words
+
+
+def _programs_refused(refusal: str, programs: Path) -> str:
+    return f"{refusal} {programs}; install foodstream into a folder that is open to all, or name one in POSTGRES_BIN"
 
 
 def _open_to_all(path: Path) -> bool:
@@ -270,10 +287,9 @@ def _open_to_all(path: Path) -> bool:
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in (resolved, *resolved.parents))
 
 
-def _capability_to_pass() -> str | None:
+def _capabilities() -> set[int]:
+    """The numbers of those in force; none where the system does not tell."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     effective = re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)
     held = int(effective[1], 16) if effective else 0
-    if held >> _CAP_DAC_READ_SEARCH & 1:
-        return "dac_read_search"
-    return "dac_override" if held >> _CAP_DAC_OVERRIDE & 1 else None
+    return {number for number in range(held.bit_length()) if held >> number & 1}
