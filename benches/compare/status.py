@@ -71,9 +71,9 @@ def run(services: Services, options: Options, say: Say) -> Section:
         goals=_goals(samples),
         columns=_COLUMNS,
         notes=(
-            f"{pairs} pairs at full speed, {idle_pairs} idle. The viewer loads the page, follows its events, and asks "
-            "for the whole state once a second besides; what it takes itself is not counted, but it runs on the same "
-            "cores.",
+            f"{pairs} pairs at full speed, {idle_pairs} idle. The viewer does what the page does: asks for the whole "
+            "state once and follows the events, one a second and one for each batch and line. What it takes itself is "
+            "not counted, but it runs on the same cores.",
             "The server's thread: the kernel's account of it and of its whole process, when the viewer last looked. "
             "Two runs of the same differ by more than what is asked for, so the pairs tell it by their median alone.",
             f"Idle: a producer and a consumer of one configuration, the shipped rhythm, an empty table, {IDLE_SEC:.0f} "
@@ -171,8 +171,7 @@ def _viewer(port: int) -> Iterator[viewer.Seen]:
 
 
 def _counted(seen: viewer.Seen) -> dict[str, float]:
-    # An event comes once a second, and a small run is over before.
-    if seen.answers == 0:
+    if seen.events == 0:
         raise Failed("the viewer saw nothing: what was measured has no viewer")
     return {_EVENTS: seen.events, _SERVER: seen.server_share}
 

@@ -1,8 +1,8 @@
 """Somebody who looks at a status page, as a program of its own: ``viewer.py URL`` until it is told to end.
 
-Loads the page, follows the events, and asks for the whole state once a second besides, which the page itself does only
-after a break. Each time it looks at what the server's thread has taken of its process. Prints how many events and
-answers it had, and that share, as a JSON object, when it ends.
+Does what the page does: loads it, asks for the whole state once, and follows the events. Once a second it looks at what
+the server's thread has taken of its process. Prints how many events it had, and that share, as a JSON object, when it
+ends.
 """
 
 import json
@@ -13,7 +13,7 @@ import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ASK_EVERY_SEC = 1.0
+LOOK_EVERY_SEC = 1.0
 # The server is there a moment after its process.
 _RETRY_SEC = 0.02
 _TIMEOUT_SEC = 10.0
@@ -26,7 +26,6 @@ class Seen:
     """What came."""
 
     events: int = 0
-    answers: int = 0
     # Processor time of the server's thread over all of its process, when it was last seen.
     server_share: float = 0.0
 
@@ -36,16 +35,15 @@ def main(url: str) -> None:
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
     seen = Seen()
-    while _answer(url) is None and not over.wait(_RETRY_SEC):
+    while (state := _answer(f"{url}api/status") if _answer(url) else None) is None and not over.wait(_RETRY_SEC):
         pass
-    # Ends with the program: a stream may be silent for as long as it likes.
-    threading.Thread(target=_follow, args=(f"{url}api/events", seen), daemon=True).start()
-    while not over.is_set():
-        answer = _answer(f"{url}api/status")
-        if answer is not None:
-            seen.answers += 1
-            seen.server_share = server_share(_pid(answer)) or seen.server_share
-        over.wait(ASK_EVERY_SEC)
+    if state is not None:
+        # Ends with the program: a stream may be silent for as long as it likes.
+        threading.Thread(target=_follow, args=(f"{url}api/events", seen), daemon=True).start()
+        pid = _pid(state)
+        while not over.is_set():
+            seen.server_share = server_share(pid) or seen.server_share
+            over.wait(LOOK_EVERY_SEC)
     print(json.dumps(asdict(seen)))
 
 
