@@ -29,7 +29,9 @@ BENCH ?=
 export VIRTUAL_ENV := $(abspath $(VENV))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Python compiles a module when it is first imported, and most of them never are.
-export PIP_NO_COMPILE := 1
+export PIP_COMPILE := 0
+# Cargo uses every processor, whatever jobs make was given.
+export CARGO_MAKEFLAGS :=
 
 # pyo3 is compiled anew whenever one of these differs from the last time, so clippy must say what maturin says.
 PYO3 = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON="$(BIN)/python" PYTHON_SYS_EXECUTABLE="$(BIN)/python" \
@@ -37,8 +39,8 @@ PYO3 = PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON="$(BIN)/python" PYTHON_SYS_EXEC
 	PYO3_ENVIRONMENT_SIGNATURE="$$("$(BIN)/python" -c 'import struct, sys; \
 	print("cpython-%d.%d-%dbit" % (*sys.version_info[:2], struct.calcsize("P") * 8))')"
 
-# OpenSSL alone is a third of what is compiled for the tests. Where the system's can be compiled against they take that;
-# what is built to be used (`make wheel`, pip) holds its own.
+# OpenSSL alone is a third of what is compiled for the demo. Where the system's can be compiled against, demo and tests
+# take that; what is built to be used (`make wheel`, pip) holds its own.
 DEV := $(shell pkg-config --atleast-version=3 openssl 2>/dev/null && echo OPENSSL_NO_VENDOR=1)
 
 # Of pyproject.toml, a line each.
@@ -72,7 +74,7 @@ test: ## Rust tests and Python tests, on real services
 compile-tests: | toolchain
 	$(DEV) cargo test --locked --no-run
 
-test-rust: $(VENV)/.installed ## only the Rust tests
+test-rust: $(VENV)/.tools ## only the Rust tests
 	$(DEV) $(BIN)/python tests/with_services.py -- cargo test --locked
 
 test-python: build $(VENV)/.installed ## only the Python tests
@@ -115,7 +117,7 @@ format: $(VENV)/.installed ## format all code
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-coverage: $(VENV)/.installed ## lines the Rust tests reach (cargo install cargo-llvm-cov)
+coverage: $(VENV)/.tools ## lines the Rust tests reach (cargo install cargo-llvm-cov)
 	$(DEV) $(BIN)/python tests/with_services.py -- cargo llvm-cov --locked
 
 docs: build ## write the pages of docs/ that are made from the stub and the schema
@@ -126,10 +128,10 @@ docs-site: $(VENV)/.installed ## docs/ as a site in dist/site; a link that leads
 
 build: $(VENV)/.built ## .venv with foodstream in it, not optimised (`make wheel` is)
 
-wheel: $(VENV)/.installed ## a release wheel in dist/, for any Linux with a C library as old as this one's needs
+wheel: $(VENV)/.tools ## a release wheel in dist/, for any Linux with a C library as old as this one's needs
 	$(BIN)/maturin build --release --out dist
 
-sdist: $(VENV)/.installed ## the sources in dist/, as pip builds them
+sdist: $(VENV)/.tools ## the sources in dist/, as pip builds them
 	$(BIN)/maturin sdist --out dist
 
 up: build ## PostgreSQL and Kafka on this machine, until `make down`

@@ -92,7 +92,7 @@ def contest(
     return samples
 
 
-# That the interval of a median holds it.
+# The usual one.
 CERTAINTY = 0.95
 
 

@@ -104,8 +104,8 @@ def _head(report: Data) -> list[str]:
         f"Contests have {_range([section['rounds'] for section in report['sections']])} counted rounds in random order "
         f"after a warm-up, seed {report['seed']}; what ran otherwise says so. A figure is the median of the rounds, "
         "brackets hold both ends; a ratio is made within a round, and the worse end of its spread decides whether a "
-        "goal is met. That spread is the whole one of few rounds, and of six or more the interval that holds the "
-        f"median with {CERTAINTY:.0%} certainty.",
+        "goal is met. That spread is the whole one of few rounds, and of six or more, for what is compared within a "
+        f"round, the interval that holds the median with {CERTAINTY:.0%} certainty.",
         f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}; "
         "PostgreSQL, the broker and whatever is measured share it. "
         + ", ".join(f"{name} {version}" for name, version in report["versions"].items())

@@ -30,6 +30,7 @@ from compare.services import Services
 SHARE = 2.5
 # At least: the difference is small beside that of two runs of the same, and only many of them show it.
 PAIRS = 20
+# As few as give their median an interval.
 IDLE_PAIRS = 6
 IDLE_SEC = 20.0
 # What a start does is not idling.
@@ -71,11 +72,11 @@ def run(services: Services, options: Options, say: Say) -> Section:
         goals=_goals(samples),
         columns=_COLUMNS,
         notes=(
-            f"{pairs} pairs at full speed, {idle_pairs} idle. The viewer does what the page does: asks for the whole "
-            "state once and follows the events, one a second and one for each batch and line. What it takes itself is "
+            f"{pairs} pairs at full speed, {idle_pairs} idle. The viewer asks for what the page asks for: the "
+            "whole state once, then the events, one a second and one for each batch and line. What it takes itself is "
             "not counted, but it runs on the same cores.",
             "The server's thread: the kernel's account of it and of its whole process, when the viewer last looked. "
-            "Two runs of the same differ by more than what is asked for, so the pairs tell it by their median alone.",
+            "Two runs of the same differ by more than what is asked for, so their median's interval is judged.",
             f"Idle: a producer and a consumer of one configuration, the shipped rhythm, an empty table, {IDLE_SEC:.0f} "
             "s; the pair with a server and the one without run at the same time.",
         ),

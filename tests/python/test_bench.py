@@ -144,7 +144,7 @@ def test_a_ratio_is_made_of_two_runs_of_one_round() -> None:
 
 @pytest.mark.parametrize(
     ("count", "rank"),
-    # The ranks that tables of the sign test hold for 95 %.
+    # From six on the ranks that tables of the sign test hold for 95 %.
     [(1, 1), (3, 1), (5, 1), (6, 1), (8, 1), (9, 2), (12, 3), (15, 4), (20, 6), (25, 8)],
 )
 def test_many_rounds_tell_where_the_median_lies(count: int, rank: int) -> None:

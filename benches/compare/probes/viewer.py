@@ -1,6 +1,6 @@
 """Somebody who looks at a status page, as a program of its own: ``viewer.py URL`` until it is told to end.
 
-Does what the page does: loads it, asks for the whole state once, and follows the events. Once a second it looks at what
+Asks for what the page asks for: the page, the whole state once, and the events. Once a second it looks at what
 the server's thread has taken of its process. Prints how many events it had, and that share, as a JSON object, when it
 ends.
 """

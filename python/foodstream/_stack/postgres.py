@@ -246,7 +246,8 @@ def _unprivileged(folder: Path, programs: Path) -> list[str]:
 
     Folders of root (its home, a temporary folder of a test) are often closed to others, and opening them for the
     sake of a toy server would be wrong. Where the server's ``folder`` or its ``programs`` lie below such a folder the
-    server keeps the one capability that lets it pass; it is never opened for anybody else.
+    server keeps one capability, which lets it pass, and read whatever else root may read; the folder is never opened
+    for anybody else.
     """
     if os.geteuid() != 0:
         return []
@@ -255,31 +256,31 @@ def _unprivileged(folder: Path, programs: Path) -> list[str]:
         raise StackError("PostgreSQL does not run as root, and setpriv to run it as another user is missing; "
                          "run this as an ordinary user, or install util-linux")  # fmt: skip
     words = [setpriv, f"--reuid={_UNPRIVILEGED_USER}", f"--regid={pwd.getpwnam(_UNPRIVILEGED_USER).pw_gid}"]
-    words.append("--clear-groups")
+    words += ["--clear-groups", "--no-new-privs"]
     closed = [path for path in (folder, programs) if not _open_to_all(path)]
     if not closed:
         return words
-    refusal = f"PostgreSQL does not run as root, and the user {_UNPRIVILEGED_USER} may not enter"
     held = _capabilities()
     if _CAP_DAC_READ_SEARCH in held:
         capability = "dac_read_search"
     elif _CAP_DAC_OVERRIDE in held:
         capability = "dac_override"
-    elif folder in closed:
-        raise StackError(f"{refusal} {folder}; name a folder that is open to all with --dir")
     else:
-        raise StackError(_programs_refused(refusal, programs))
+        raise _refused(closed[0], folder)
     words += [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"]
     if programs in closed:
         # PostgreSQL asks access(2) whether its programs are there, which counts no capability of an ordinary user.
         if _CAP_SETPCAP not in held:
-            raise StackError(_programs_refused(refusal, programs))
+            raise _refused(programs, folder)
         words.append("--securebits=+no_setuid_fixup")
     return words
 
 
-def _programs_refused(refusal: str, programs: Path) -> str:
-    return f"{refusal} {programs}; install foodstream into a folder that is open to all, or name one in POSTGRES_BIN"
+def _refused(closed: Path, folder: Path) -> StackError:
+    remedy = "name a folder that is open to all with --dir" if closed == folder else (
+        "install foodstream into a folder that is open to all, or name one in POSTGRES_BIN")  # fmt: skip
+    return StackError(f"PostgreSQL does not run as root, and the user {_UNPRIVILEGED_USER} may not enter {closed}; "
+                      f"{remedy}")  # fmt: skip
 
 
 def _open_to_all(path: Path) -> bool:
@@ -288,7 +289,7 @@ def _open_to_all(path: Path) -> bool:
 
 
 def _capabilities() -> set[int]:
-    """The numbers of those in force; none where the system does not tell."""
+    """The numbers of those in force."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     effective = re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)
     held = int(effective[1], 16) if effective else 0

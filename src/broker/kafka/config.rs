@@ -11,8 +11,10 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use crate::config::{Kafka, other_name};
 
 /// Of every role.
-const COMMON: [(&str, &str); 8] = [
+const COMMON: [(&str, &str); 9] = [
     ("client.id", "foodstream"),
+    // Where the system keeps its certificates: an OpenSSL that was compiled in would look where it was not installed.
+    ("ssl.ca.location", "probe"),
     // A small record must not wait for an acknowledgement of the one before.
     ("socket.nagle.disable", "true"),
     // After a broker's return a client should be back in a second or two; the library would wait up to ten.
