@@ -20,18 +20,9 @@ pub struct Examination {
     pub preflight: Preflight,
     /// The schema-qualified, quoted name.
     pub table: String,
-    pub polling: Result<PollingPlan>,
+    /// How the server would read the next page.
+    pub polling: Result<Scan>,
     pub nulls: Result<Nulls>,
-}
-
-/// How the server would read the next page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PollingPlan {
-    pub now: Scan,
-    /// What it would do if it had to follow an index wherever one can serve.
-    pub by_index: Scan,
-    /// The table is so small that reading it whole costs nothing to speak of.
-    pub small: bool,
 }
 
 /// Rows whose timestamp is NULL.
@@ -50,28 +41,17 @@ pub enum Nulls {
 pub async fn examine(client: &Client, options: &PollOptions, position: Cursor, clock_us: i64) -> Result<Examination> {
     let (table, plan, preflight) = Preflight::make(client, options).await?;
     Ok(Examination {
-        polling: polling(client, &table, &plan, options, position, clock_us).await,
+        polling: polling(client, &plan, options, position, clock_us).await,
         nulls: nulls(client, &table, &plan, &preflight.index).await,
         table: table.qualified(),
         preflight,
     })
 }
 
-async fn polling(
-    client: &Client,
-    table: &Table,
-    plan: &Plan,
-    options: &PollOptions,
-    position: Cursor,
-    clock_us: i64,
-) -> Result<PollingPlan> {
+async fn polling(client: &Client, plan: &Plan, options: &PollOptions, position: Cursor, clock_us: i64) -> Result<Scan> {
     let clock = ColumnClock::new(plan.timestamp_has_zone, options.cdc.timezone, plan.timestamp_precision);
     let statement = plan.page_statement(position, clock.show(clock_us), options.cdc.batch_limit);
-    Ok(PollingPlan {
-        now: explain(client, &statement, false).await?,
-        by_index: explain(client, &statement, true).await?,
-        small: is_small(table),
-    })
+    explain(client, &statement).await
 }
 
 /// A table that was never analysed is most likely a new one.

@@ -17,7 +17,7 @@ mod zone;
 
 use std::future::Future;
 
-pub use examine::{Examination, Nulls, PollingPlan, examine};
+pub use examine::{Examination, Nulls, examine};
 pub use horizon::{Holder, Who};
 pub use newest::newest_rows;
 pub use plan::schema_of_table;

@@ -34,6 +34,9 @@ pub(super) const POLL_STATEMENT_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL_IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// An `ALTER TABLE` under way is waited for; queueing longer would only hide it.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// A page is to cost a page wherever an index holds the order. The planner by itself sorts all that follows for each, before
+/// the first ANALYZE of a table that was just filled.
+pub(super) const POLL_PLANNING: &str = "enable_sort = off";
 /// What `doctor` asks is answered in milliseconds; a server that takes longer has other work to do.
 const LOOK_STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Whoever queues for a lock on the table keeps those behind it waiting as well.
@@ -293,6 +296,7 @@ fn session_settings(session: Session) -> String {
     match session {
         Session::Poll => {
             settings.extend(read_only);
+            settings.push(format!("SET {POLL_PLANNING}"));
             settings.push(format!("SET statement_timeout = {}", POLL_STATEMENT_TIMEOUT.as_millis()));
             settings.push(format!(
                 "SET idle_in_transaction_session_timeout = {}",
@@ -336,6 +340,7 @@ mod tests {
             "default_transaction_read_only = on",
             "row_security = off",
             "TimeZone = 'UTC'",
+            "enable_sort = off",
             "statement_timeout = 120000",
         ] {
             assert!(poll.contains(needed), "{needed} in {poll}");

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::connect::Client;
+use super::connect::{Client, POLL_PLANNING};
 use super::query::query_text;
 use crate::error::{Error, Kind, Result};
 
@@ -34,14 +34,12 @@ impl Scan {
     }
 }
 
-/// Plans the statement as the server does by itself, or, to see whether an index could serve it at all, as if reading
-/// and sorting whole tables were out of the question.
-pub async fn explain(client: &Client, statement: &str, by_index_if_possible: bool) -> Result<Scan> {
+/// Plans the statement as a session that polls would have it.
+pub async fn explain(client: &Client, statement: &str) -> Result<Scan> {
     let doing = "cannot explain the polling query";
-    // Several statements of one message are one transaction, at whose end the settings end as well.
-    let settings =
-        if by_index_if_possible { "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; " } else { "" };
-    let answer = query_text(client, &format!("{settings}EXPLAIN (FORMAT JSON, COSTS OFF) {statement}"), doing).await?;
+    // Several statements of one message are one transaction, at whose end the setting ends as well.
+    let explain = format!("SET LOCAL {POLL_PLANNING}; EXPLAIN (FORMAT JSON, COSTS OFF) {statement}");
+    let answer = query_text(client, &explain, doing).await?;
     let plans: Value = answer
         .scalar()
         .and_then(|text| serde_json::from_str(text).ok())

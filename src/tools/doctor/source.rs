@@ -6,15 +6,14 @@ use super::report::{Check, Finding, Section, Verdict};
 use super::unknown;
 use super::words::{age, plural};
 use crate::capture::{
-    Concern, Examination, Nulls, PollOptions, PollingPlan, Preflight, Subject, examine as examine_table,
-    hidden_transactions,
+    Concern, Examination, Nulls, PollOptions, Preflight, Subject, examine as examine_table, hidden_transactions,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::model::Cursor;
 use crate::postgres::{
-    Activity, ActivityStatements, Client, OrderIndex, PreparedTransaction, Session, Table, can_read_all_stats,
+    Activity, ActivityStatements, Client, OrderIndex, PreparedTransaction, Scan, Session, Table, can_read_all_stats,
     quote_identifier, quote_text, server_clock_us,
 };
 use crate::publish::state_file;
@@ -162,31 +161,16 @@ fn index(preflight: &Preflight) -> Finding {
     })
 }
 
-pub(super) fn query_plan(plan: &PollingPlan, index: &OrderIndex, table: &str) -> Finding {
+pub(super) fn query_plan(plan: &Scan, index: &OrderIndex, table: &str) -> Finding {
     let check = Check::QueryPlan;
-    let names = |names: &[String]| names.join(", ");
-    if plan.now.follows_an_index() {
-        return Finding::ok(check, format!("the next page is read by {}", names(&plan.now.indexes)));
+    if plan.follows_an_index() {
+        return Finding::ok(check, format!("the next page is read by {}", plan.indexes.join(", ")));
     }
     if *index == OrderIndex::None {
         return Finding::not_applicable(check, "there is no index to use, see `index`");
     }
-    match (plan.by_index.follows_an_index(), plan.small) {
-        (true, true) => {
-            let serves = names(&plan.by_index.indexes);
-            Finding::ok(check, format!("the table is small and read whole; {serves} serves when it grows"))
-        }
-        (true, false) => {
-            let serves = names(&plan.by_index.indexes);
-            let fact = format!("the server reads or sorts the whole table at each poll, though {serves} could serve");
-            Finding::new(check, Verdict::Warning, fact).mended_by(format!("ANALYZE {table};"))
-        }
-        (false, _) => {
-            let fact =
-                "the server cannot use the index for the polling query: each poll reads or sorts the whole table";
-            Finding::new(check, Verdict::Warning, fact).mended_by(format!("REINDEX TABLE CONCURRENTLY {table};"))
-        }
-    }
+    let fact = "the server cannot use the index for the polling query: each poll reads or sorts the whole table";
+    Finding::new(check, Verdict::Warning, fact).mended_by(format!("REINDEX TABLE CONCURRENTLY {table};"))
 }
 
 fn timestamp_default(preflight: &Preflight) -> Finding {

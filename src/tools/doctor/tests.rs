@@ -16,7 +16,7 @@ use super::storage::{commit_log, files, folders, judge_space};
 use super::{DoctorOptions, complaints, doctor, program, unknown};
 use crate::broker::kafka::{PartitionCopies, PartitionLag};
 use crate::broker::{Bounds, TopicDescription};
-use crate::capture::{Concern, Nulls, PollingPlan, Preflight, Subject};
+use crate::capture::{Concern, Nulls, Preflight, Subject};
 use crate::config::{Kafka, Overrides, Settings};
 use crate::lake::Head;
 use crate::lake::health::{DayOfFiles, Folder, LogHealth, NewestDays, Space};
@@ -200,21 +200,15 @@ fn clocks_that_differ_by_more_than_the_way_of_an_answer_are_warned_of() {
 }
 
 #[test]
-fn a_plan_is_fine_if_it_follows_an_index_or_the_table_is_small() {
+fn a_plan_is_fine_if_it_follows_an_index() {
     let index = Scan { indexes: vec!["by_time".to_owned()], reads_all: false, sorts_all: false };
     let whole = Scan { indexes: vec![], reads_all: true, sorts_all: true };
     let full = OrderIndex::Full("by_time".to_owned());
-    let judged = |now: &Scan, by_index: &Scan, small| {
-        let plan = PollingPlan { now: now.clone(), by_index: by_index.clone(), small };
-        query_plan(&plan, &full, "\"t\"")
-    };
-    assert_eq!(judged(&index, &index, false).verdict, Verdict::Ok);
-    assert_eq!(judged(&whole, &index, true).verdict, Verdict::Ok);
-    let stale = judged(&whole, &index, false);
-    assert_eq!((stale.verdict, stale.remedies), (Verdict::Warning, vec!["ANALYZE \"t\";".to_owned()]));
-    assert_eq!(judged(&whole, &whole, true).verdict, Verdict::Warning);
-    let plan = PollingPlan { now: whole.clone(), by_index: whole, small: true };
-    assert_eq!(query_plan(&plan, &OrderIndex::None, "\"t\"").verdict, Verdict::NotApplicable);
+    assert_eq!(query_plan(&index, &full, "\"t\"").verdict, Verdict::Ok);
+    let unused = query_plan(&whole, &full, "\"t\"");
+    assert_eq!(unused.verdict, Verdict::Warning);
+    assert_eq!(unused.remedies, ["REINDEX TABLE CONCURRENTLY \"t\";"]);
+    assert_eq!(query_plan(&whole, &OrderIndex::None, "\"t\"").verdict, Verdict::NotApplicable);
 }
 
 #[test]
