@@ -109,18 +109,20 @@ impl Plan {
     /// The query of how many rows follow `position`, how many of them are not below `w_us`, and the timestamp of the
     /// oldest of these in microseconds of its own clock; each number is at most `limit`.
     pub fn waiting_statement(&self, position: Cursor, w_us: i64, limit: u64) -> String {
-        // In the index's order, or the server would look for the first of them from the table's beginning.
         let timestamp = format!("source.{}", quote_identifier(&self.timestamp_column));
         let key = format!("source.{}", quote_identifier(&self.key.name));
         let after = self.after(position);
-        let start = literal_timestamp(w_us, self.timestamp_has_zone);
-        let table = &self.table;
+        // One condition each, since the server walks the index from the place that the first one names: of both together
+        // it would take the position, and walk through all that waits to find what is held.
+        let held = match position.timestamp_us < w_us {
+            true => format!("{timestamp} >= {}", literal_timestamp(w_us, self.timestamp_has_zone)),
+            false => after.clone(),
+        };
+        let (table, order) = (&self.table, format!("ORDER BY {timestamp}, {key} LIMIT {limit}"));
         format!(
-            "SELECT (SELECT count(*) FROM (SELECT FROM {table} AS source WHERE {after} \
-             ORDER BY {timestamp}, {key} LIMIT {limit}) AS waiting), \
+            "SELECT (SELECT count(*) FROM (SELECT FROM {table} AS source WHERE {after} {order}) AS waiting), \
              count(*), (extract(epoch FROM min(held.t)) * 1000000)::bigint \
-             FROM (SELECT {timestamp} AS t FROM {table} AS source WHERE {timestamp} >= {start} AND {after} \
-             ORDER BY {timestamp} LIMIT {limit}) AS held"
+             FROM (SELECT {timestamp} AS t FROM {table} AS source WHERE {held} {order}) AS held"
         )
     }
 
