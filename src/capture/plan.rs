@@ -110,7 +110,6 @@ impl Plan {
     /// oldest of these in microseconds of its own clock; each number is at most `limit`.
     pub fn waiting_statement(&self, position: Cursor, w_us: i64, limit: u64) -> String {
         let timestamp = format!("source.{}", quote_identifier(&self.timestamp_column));
-        let key = format!("source.{}", quote_identifier(&self.key.name));
         let after = self.after(position);
         // One condition each, since the server walks the index from the place that the first one names: of both together
         // it would take the position, and walk through all that waits to find what is held.
@@ -118,7 +117,7 @@ impl Plan {
             true => format!("{timestamp} >= {}", literal_timestamp(w_us, self.timestamp_has_zone)),
             false => after.clone(),
         };
-        let (table, order) = (&self.table, format!("ORDER BY {timestamp}, {key} LIMIT {limit}"));
+        let (table, order) = (&self.table, format!("ORDER BY {timestamp} LIMIT {limit}"));
         format!(
             "SELECT (SELECT count(*) FROM (SELECT FROM {table} AS source WHERE {after} {order}) AS waiting), \
              count(*), (extract(epoch FROM min(held.t)) * 1000000)::bigint \
