@@ -159,10 +159,10 @@ def test_a_reader_that_has_paused_holds_up_no_stop(purchases: Any, eventually: A
     looks: list[int] = []
 
     def is_full() -> bool:
-        """Whether nothing was added for half a second's looks; a kernel may call a pipe full that has bytes left."""
+        """Whether nothing was added for two seconds' looks; a kernel may call a pipe full that has bytes left."""
         (unread,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))
         looks.append(unread)
-        return unread > fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) / 2 and len(set(looks[-10:])) == 1
+        return unread > fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) / 2 and len(looks) > 40 and len(set(looks[-40:])) == 1
 
     try:
         eventually(is_full, "a full pipe")
