@@ -242,7 +242,8 @@ def test_events_that_did_not_arrive_are_counted_and_told(purchases: Any, stack: 
             stack.kafka.start()
     (log,) = purchases.folder.glob("*.log")
     # Lines of the log, which shares the file, may come behind it.
-    report = json.loads(next(line for line in reversed(log.read_text(encoding="utf-8").splitlines()) if line[:1] == "{"))
+    lines = log.read_text(encoding="utf-8").splitlines()
+    report = json.loads(next(line for line in reversed(lines) if line.startswith("{")))
     if "error" in report:
         # Slower than the patience of a stop: then it does not know how many, and says that.
         assert "nobody knows which arrived" in report["error"]["message"]
