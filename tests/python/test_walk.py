@@ -1,9 +1,11 @@
 """The guide's walk: ten orders, then two rounds of five, with producer and consumer running all the while."""
 
+import json
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -107,6 +109,47 @@ def test_the_producer_tells_only_polls_that_found_rows_and_how_long_it_sleeps(
     assert last[3:5] == ["[PRODUCER] Fetched 5 new records", "[PRODUCER] Converted 5 rows to JSON format"]
     assert re.fullmatch(r"\[PRODUCER\] STATE UPDATED: last_processed_timestamp = \d{4}-\d\d-\d\d [\d:.]+", last[7])
     assert last[8] == "[PRODUCER] Sleeping for 1 seconds..."
+
+
+def test_of_polls_that_follow_each_other_fast_one_a_second_is_told_and_all_rows_are_counted(
+    pipeline: Any, eventually: Callable[..., None]
+) -> None:
+    pipeline.config["cdc"]["poll_interval_sec"] = 0.02
+    begun = time.monotonic()
+    producer = pipeline.start("producer", "--log-format", "json")
+    eventually(pipeline.state_file.exists, "the first poll")
+    with pipeline.database.connect() as connection:
+        for _ in range(20):
+            key = connection.execute(
+                "INSERT INTO orders (customer_name, restaurant_name, item, amount) VALUES ('A', 'B', 'C', 1) "
+                "RETURNING order_id"
+            ).fetchone()[0]
+            position = f"|{key}\n"
+            eventually(lambda end=position: pipeline.state_file.read_text(encoding="utf-8").endswith(end), "its poll")
+    log = pipeline.folder / "producer-1.log"
+
+    def said() -> list[dict[str, Any]]:
+        whole = log.read_text(encoding="utf-8").rpartition("\n")[0]
+        return [line | line["fields"] for line in map(json.loads, whole.splitlines())]
+
+    def told() -> int:
+        """Rows of all lines: a sum holds those of the poll that is told around it."""
+        rows, is_summed = 0, False
+        for event in said():
+            if event.get("operation") == "publish":
+                rows += 0 if is_summed else event["rows"]
+                is_summed = "transactions" in event
+            elif event.get("operation") == "poll":
+                is_summed = False
+        return rows
+
+    eventually(lambda: told() == 30, "the lines of all rows")
+    messages = [event["message"] for event in said()]
+    most = 2 + (time.monotonic() - begun) / 0.9
+    for words in (" POLL #", "Sleeping for", "Successfully published", "transactions since the last line"):
+        assert sum(words in message for message in messages) <= most, messages
+    producer.send_signal(signal.SIGTERM)
+    assert producer.wait(10) == 0
 
 
 def test_the_consumer_says_what_the_documents_show_in_their_words(

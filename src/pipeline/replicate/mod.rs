@@ -234,7 +234,7 @@ impl<S: BoundedSource> Replicate<S> {
             }
             let pause = bounds.pause(self.options.poll_interval, was_backlog);
             let pause = bounds.timeout.map_or(pause, |limit| pause.min(limit.saturating_sub(elapsed)));
-            self.lines.sleeping(page.rows, pause);
+            self.lines.sleeping(page.rows, pause, was_backlog);
             // From beginning to beginning of two polls; a bounded run, which waits for the horizon, rests in between.
             let taken = self.clock.instant().duration_since(polled_at);
             let pause = if bounds.once { pause } else { pause.saturating_sub(taken) };

@@ -1,6 +1,7 @@
 //! The producer's log lines, in the documents' words, and its progress reports.
 //!
-//! Under backlog the lines of many polls become one summary a second; an idle poll is one debug line.
+//! Under backlog, and of polls that follow each other fast, the lines become one summary a second; an idle poll is one
+//! debug line.
 
 use std::time::{Duration, Instant};
 
@@ -71,12 +72,11 @@ impl Lines {
     }
 
     pub fn fetched(&mut self, rows: usize) {
-        let now = SystemClock.instant();
-        self.detailed = self.last_detail.is_none_or(|last| now.duration_since(last) >= DETAIL_EVERY);
+        self.detailed = self.detail_is_due();
         if !self.detailed {
             return;
         }
-        self.last_detail = Some(now);
+        self.last_detail = Some(SystemClock.instant());
         say!("========== POLL #{} ==========", self.poll);
         if let Some(last) = self.last {
             let configured = self.first.take().is_some_and(|first| first == last);
@@ -96,13 +96,7 @@ impl Lines {
             return;
         }
         if self.summed_transactions > 1 {
-            let (rows, transactions) = (self.summed_rows, self.summed_transactions);
-            say!(
-                operation = "publish",
-                rows,
-                transactions,
-                "Published {rows} messages in {transactions} transactions since the last line"
-            );
+            self.sum_up();
         }
         let since_fetch = self.last_detail.map_or(Duration::ZERO, |at| SystemClock.instant().duration_since(at));
         say!(
@@ -117,19 +111,35 @@ impl Lines {
         self.summed_transactions = 0;
     }
 
-    pub fn sleeping(&mut self, rows: usize, pause: Duration) {
-        if self.summed_transactions > 0 {
-            let rows = self.summed_rows;
-            say!(operation = "publish", rows, "Published {rows} more messages; the backlog is worked off");
+    /// Of polls that follow each other so fast that not each is told, the rows are summed up by the next one that is
+    /// told, or else by one that finds nothing; after a backlog, at once.
+    pub fn sleeping(&mut self, rows: usize, pause: Duration, after_backlog: bool) {
+        let is_due = after_backlog || rows == 0 && self.detail_is_due();
+        if is_due && self.summed_transactions > 0 {
+            self.sum_up();
             self.summed_rows = 0;
             self.summed_transactions = 0;
         }
         let seconds = pause.as_secs_f64();
-        if rows > 0 {
-            say!("Sleeping for {seconds} seconds...");
-        } else {
+        if rows == 0 {
             tracing::debug!(target: "foodstream::producer", "no new rows; sleeping for {seconds} seconds");
+        } else if self.detailed || after_backlog {
+            say!("Sleeping for {seconds} seconds...");
         }
+    }
+
+    fn detail_is_due(&self) -> bool {
+        self.last_detail.is_none_or(|last| SystemClock.instant().duration_since(last) >= DETAIL_EVERY)
+    }
+
+    fn sum_up(&self) {
+        let (rows, transactions) = (self.summed_rows, self.summed_transactions);
+        say!(
+            operation = "publish",
+            rows,
+            transactions,
+            "Published {rows} messages in {transactions} transactions since the last line"
+        );
     }
 }
 
