@@ -92,6 +92,18 @@ def contest(
     return samples
 
 
+def runs_until_steady(run: Callable[[], float], most: int) -> tuple[int, bool]:
+    """Runs until two in a row were no clear improvement on the best before; how many it took, and whether it came."""
+    best, in_vain = math.inf, 0
+    for number in range(1, most + 1):
+        figure = run()
+        in_vain = 0 if figure < 0.97 * best else in_vain + 1
+        best = min(best, figure)
+        if in_vain == 2:
+            return number, True
+    return most, False
+
+
 # The usual one.
 CERTAINTY = 0.95
 

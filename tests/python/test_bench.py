@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compare import report
-from compare.contest import Contestant, Outcome, Sample, Spread, contest, of_median, ratios
+from compare.contest import Contestant, Outcome, Sample, Spread, contest, of_median, ratios, runs_until_steady
 from compare.measure import kept, merged
 from compare.process import Failed, Usage, run
 from compare.sections import SPEED, Column, Goal, Section, extra
@@ -116,6 +116,19 @@ def test_each_round_runs_all_that_are_not_missing_and_the_warm_up_is_not_counted
         (number, name) for number in range(1, 6) for name in "abc"
     ]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("figures", "most", "found"),
+    [
+        ([40, 25, 20, 19.8, 19.7, 10], 9, (5, True)),
+        ([40, 41, 25, 26, 24.9, 10], 9, (5, True)),
+        ([40, 25, 20, 10], 3, (3, False)),
+        ([40], 1, (1, False)),
+    ],
+)
+def test_runs_end_when_two_in_a_row_were_no_faster(figures: list[float], most: int, found: tuple[int, bool]) -> None:
+    assert runs_until_steady(iter(figures).__next__, most) == found
 
 
 def test_a_contest_ends_when_one_writes_other_rows(tmp_path: Path) -> None:
