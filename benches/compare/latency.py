@@ -94,10 +94,11 @@ def measure(
     margin_ms = _default_margin_ms(services, options.folder)
 
     def contestant(rhythm: Rhythm, rate: int) -> Contestant:
-        said, topic = name(rhythm, rate), f"latency_{secrets.token_hex(8)}"
+        said = name(rhythm, rate)
         load = Load(rate, warm_up_sec, counted_sec, options.seed)
 
         def once(folder: Path) -> Outcome:
+            topic = f"latency_{secrets.token_hex(8)}"
             outcome = _measure(services, rhythm, load, margin_ms, topic, folder)
             p50, p99, most = (outcome.extra[f"{figure}_ms"] for figure in ("p50", "p99", "max"))
             say(f"{said}: p50 {p50:.1f} ms, p99 {p99:.1f} ms, max {most:.1f} ms")
