@@ -20,7 +20,7 @@ from pathlib import Path
 
 from foodstream._stack.errors import UNREACHABLE, USAGE, StackError
 
-KAFKA_VERSION = "4.3.1"
+KAFKA_VERSION = "4.2.2"
 # slf4j-simple writes to standard error, which is the log file; Kafka itself logs nothing without a backend, so that
 # a broker that refuses to start would give no reason. 1.7 is the line Kafka is built against.
 COORDINATES = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"

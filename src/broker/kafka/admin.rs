@@ -412,7 +412,10 @@ fn read_until(
             deadline = Instant::now() + timeout;
         }
         if Instant::now() > deadline || handle.context().refusal().is_some() {
-            let text = format!("position {position} did not reach {until}; an open transaction may hold it back");
+            let text = format!(
+                "position {position} did not reach {until}; an open transaction may hold it back, and one that does for \
+                 more than a minute was forgotten by the broker, see `kafka-transactions.sh find-hanging`"
+            );
             let failure = Failure { code: Code::OperationTimedOut, text };
             return Err(ReadError::Ours(failed(handle.context(), doing, &failure)));
         }
