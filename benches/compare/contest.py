@@ -92,14 +92,23 @@ def contest(
     return samples
 
 
+# A run that takes this share of the best before or more is no clear improvement: as much lies between two of the same.
+CLEARLY_BETTER = 0.97
+# One in vain may be the machine's mood.
+IN_VAIN = 2
+
+
 def runs_until_steady(run: Callable[[], float], most: int) -> tuple[int, bool]:
-    """Runs until two in a row were no clear improvement on the best before; how many it took, and whether it came."""
+    """Runs until two in a row were no clear improvement on the best before.
+
+    How many runs that took, and whether it came to that within ``most``.
+    """
     best, in_vain = math.inf, 0
     for number in range(1, most + 1):
         figure = run()
-        in_vain = 0 if figure < 0.97 * best else in_vain + 1
+        in_vain = 0 if figure < CLEARLY_BETTER * best else in_vain + 1
         best = min(best, figure)
-        if in_vain == 2:
+        if in_vain == IN_VAIN:
             return number, True
     return most, False
 

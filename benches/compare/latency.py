@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compare import product
-from compare.contest import Contestant, Outcome, Spread, contest, runs_until_steady, spread
+from compare.contest import (
+    CLEARLY_BETTER,
+    IN_VAIN,
+    Contestant,
+    Outcome,
+    Spread,
+    contest,
+    runs_until_steady,
+    spread,
+)
 from compare.probes.pipeline import InLake, Rhythm, changes, pipeline
 from compare.probes.write_orders import Schedule
 from compare.process import Failed, without_settings
@@ -28,7 +37,7 @@ RATES = {10: 1, 1_000: 5}
 FAST_BARE = Rhythm(0.02, margin_ms=0)
 FAST = Rhythm(0.02)
 FAST_LAKE = Rhythm(0.02, trigger_ms=100)
-# Many transactions a second, so that the broker has soon compiled what they take of it.
+# Many transactions and fetches a second, so that the broker has soon compiled the code they run through.
 WARMING = Rhythm(0.005, margin_ms=0)
 # Of each run by its name.
 Figures = Mapping[str, Mapping[str, float]]
@@ -114,6 +123,7 @@ def measure(
         return sample.outcome.extra["p50_ms"]
 
     warm_ups, steady = runs_until_steady(warm_up, most_warm_ups)
+    until = f", until {IN_VAIN} in a row were less than {1 - CLEARLY_BETTER:.0%} faster than the best"
     # Once: each run holds its own distribution, and is long.
     samples = contest(contestants, 1, options.seed, options.folder / "latency", say, warm_up=False)
     return Section(
@@ -132,13 +142,14 @@ def measure(
             "The margin (cdc.begin_margin_ms) is a delay foodstream keeps on purpose, so that no transaction that "
             "began earlier can be missed; goals above the margin are judged with it taken off.",
             "Each was run once; the spread of a goal is over the rates. A broker compiles its code while it first "
-            f"runs: {warm_ups} run(s) before them do not count{', the last two were no faster' if steady else ''}.",
+            f"runs: {warm_ups} before them did not count{until if steady else ''}.",
         ),
         facts={
             "begin_margin_ms_default": margin_ms,
             "warm_up_sec": warm_up_sec,
             "counted_sec": counted_sec,
             "warm_ups": warm_ups,
+            "is_steady": steady,
         },
     )
 

@@ -413,8 +413,8 @@ fn read_until(
         }
         if Instant::now() > deadline || handle.context().refusal().is_some() {
             let text = format!(
-                "position {position} did not reach {until}; an open transaction may hold it back, and one that does for \
-                 more than a minute was forgotten by the broker, see `kafka-transactions.sh find-hanging`"
+                "position {position} did not reach {until}; an open transaction may hold it back, and the broker may \
+                 have forgotten one that stays for minutes: see `kafka-transactions.sh find-hanging`"
             );
             let failure = Failure { code: Code::OperationTimedOut, text };
             return Err(ReadError::Ours(failed(handle.context(), doing, &failure)));

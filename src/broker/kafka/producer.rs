@@ -19,7 +19,7 @@ use crate::model::{ChangeBatch, Operation};
 use super::context::Context;
 
 /// How long `send` waits for room before it calls the broker absent. Several times what a busy broker takes
-/// for a full queue of 16 MB, and the pauses a quota imposes: an early end would only send all rows again.
+/// for a full queue of 32 MB, and the pauses a quota imposes: an early end would only send all rows again.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The same once the owner wants to stop: half of the two seconds of a clean stop. A broker that is there has

@@ -112,8 +112,8 @@ impl<C: GroupConsumer, K: Cluster> Ingest<C, K> {
         let topic = &self.options.topic.name;
         let waited = self.options.once_wait.as_secs();
         let holder = if self.reader.assigned().contains(&partition) {
-            "an open transaction of a producer holds the rest back; one that does for good was forgotten by the broker, see \
-             `kafka-transactions.sh find-hanging`"
+            "an open transaction of a producer holds the rest back; the broker may have forgotten one that stays for \
+             minutes: see `kafka-transactions.sh find-hanging`"
         } else {
             "another member of the consumer group holds the partition, or the group gives it to nobody"
         };

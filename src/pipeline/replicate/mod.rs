@@ -139,6 +139,7 @@ impl<S: BoundedSource> Replicate<S> {
         self.backoff =
             Backoff::new(&self.options.retry, bounds.once || bounds.timeout.is_some(), &self.options.monitor);
         let result = self.run_until(bounds, begun).await;
+        self.lines.sum_up();
         self.leave(result).await?;
         Ok(Published {
             rows: self.done.rows - before.rows,
@@ -234,7 +235,7 @@ impl<S: BoundedSource> Replicate<S> {
             }
             let pause = bounds.pause(self.options.poll_interval, was_backlog);
             let pause = bounds.timeout.map_or(pause, |limit| pause.min(limit.saturating_sub(elapsed)));
-            self.lines.sleeping(page.rows, pause, was_backlog);
+            self.lines.sleeping(page.rows, pause);
             // From beginning to beginning of two polls; a bounded run, which waits for the horizon, rests in between.
             let taken = self.clock.instant().duration_since(polled_at);
             let pause = if bounds.once { pause } else { pause.saturating_sub(taken) };

@@ -1,7 +1,7 @@
 //! The producer's log lines, in the documents' words, and its progress reports.
 //!
-//! Under backlog, and of polls that follow each other fast, the lines become one summary a second; an idle poll is one
-//! debug line.
+//! Under backlog, and of polls that follow each other fast, one a second is told and the others are summed up; an idle
+//! poll is one debug line.
 
 use std::time::{Duration, Instant};
 
@@ -29,8 +29,14 @@ pub(super) struct Lines {
     first: Option<Cursor>,
     detailed: bool,
     last_detail: Option<Instant>,
-    summed_rows: u64,
-    summed_transactions: u64,
+    untold: Untold,
+}
+
+/// What was committed since the last line that counts rows.
+#[derive(Debug, Default)]
+struct Untold {
+    rows: u64,
+    transactions: u64,
 }
 
 macro_rules! say {
@@ -39,16 +45,7 @@ macro_rules! say {
 
 impl Lines {
     pub fn new(topic: String) -> Self {
-        Lines {
-            topic,
-            poll: 0,
-            last: None,
-            first: None,
-            detailed: true,
-            last_detail: None,
-            summed_rows: 0,
-            summed_transactions: 0,
-        }
+        Lines { topic, poll: 0, last: None, first: None, detailed: true, last_detail: None, untold: Untold::default() }
     }
 
     /// A first start is told as it is configured, not as the position just before it.
@@ -76,6 +73,7 @@ impl Lines {
         if !self.detailed {
             return;
         }
+        self.sum_up();
         self.last_detail = Some(SystemClock.instant());
         say!("========== POLL #{} ==========", self.poll);
         if let Some(last) = self.last {
@@ -90,13 +88,10 @@ impl Lines {
     }
 
     pub fn committed(&mut self, rows: u64, cursor: Cursor) {
-        self.summed_rows += rows;
-        self.summed_transactions += 1;
         if !self.detailed {
+            self.untold.rows += rows;
+            self.untold.transactions += 1;
             return;
-        }
-        if self.summed_transactions > 1 {
-            self.sum_up();
         }
         let since_fetch = self.last_detail.map_or(Duration::ZERO, |at| SystemClock.instant().duration_since(at));
         say!(
@@ -107,39 +102,38 @@ impl Lines {
             "Successfully published to Kafka topic"
         );
         say!("STATE UPDATED: last_processed_timestamp = {}", short(cursor));
-        self.summed_rows = 0;
-        self.summed_transactions = 0;
     }
 
-    /// Of polls that follow each other so fast that not each is told, the rows are summed up by the next one that is
-    /// told, or else by one that finds nothing; after a backlog, at once.
-    pub fn sleeping(&mut self, rows: usize, pause: Duration, after_backlog: bool) {
-        let is_due = after_backlog || rows == 0 && self.detail_is_due();
-        if is_due && self.summed_transactions > 0 {
+    /// What is not told is summed up before a long pause and, of polls that follow each other fast, by the next one
+    /// that is told or finds nothing.
+    pub fn sleeping(&mut self, rows: usize, pause: Duration) {
+        let is_long = pause >= DETAIL_EVERY;
+        if is_long || rows == 0 && self.detail_is_due() {
             self.sum_up();
-            self.summed_rows = 0;
-            self.summed_transactions = 0;
         }
         let seconds = pause.as_secs_f64();
         if rows == 0 {
             tracing::debug!(target: "foodstream::producer", "no new rows; sleeping for {seconds} seconds");
-        } else if self.detailed || after_backlog {
+        } else if self.detailed || is_long {
             say!("Sleeping for {seconds} seconds...");
+        }
+    }
+
+    /// One line of what was committed and not told.
+    pub fn sum_up(&mut self) {
+        let Untold { rows, transactions } = std::mem::take(&mut self.untold);
+        if transactions > 0 {
+            say!(
+                operation = "publish",
+                rows,
+                transactions,
+                "Published {rows} messages since the last line (transactions: {transactions})"
+            );
         }
     }
 
     fn detail_is_due(&self) -> bool {
         self.last_detail.is_none_or(|last| SystemClock.instant().duration_since(last) >= DETAIL_EVERY)
-    }
-
-    fn sum_up(&self) {
-        let (rows, transactions) = (self.summed_rows, self.summed_transactions);
-        say!(
-            operation = "publish",
-            rows,
-            transactions,
-            "Published {rows} messages in {transactions} transactions since the last line"
-        );
     }
 }
 
