@@ -10,7 +10,7 @@ from pathlib import Path
 
 from compare import consumers, fingerprint
 from compare.consumers import FOODSTREAM, KCAT, POLARS, PYSPARK, Topic
-from compare.contest import Outcome, Sample, Spread, contest, ratios, spread, wall
+from compare.contest import Outcome, Sample, Spread, contest, cpu, ratios, spread, wall
 from compare.data import Size
 from compare.process import Failed
 from compare.sections import SPEED, Column, Goal, Options, Say, Section, extra
@@ -63,8 +63,8 @@ def goals(samples: Sequence[Sample]) -> list[Goal]:
         Goal("wall time, Python with polars over foodstream", 2.2, 3.5, True, ratio(POLARS, FOODSTREAM, wall)),
         Goal("wall time with start-up, PySpark over foodstream", 18, 30, True, ratio(PYSPARK, FOODSTREAM, wall)),
         Goal("rows/s, foodstream over kcat's mere drain", 0.7, 1.1, True, ratio(KCAT, FOODSTREAM, wall)),
-        Goal("CPU seconds, Python with polars over foodstream", 2, 3, True, ratio(POLARS, FOODSTREAM, _cpu)),
-        Goal("CPU seconds, PySpark over foodstream", 20, 30, True, ratio(PYSPARK, FOODSTREAM, _cpu)),
+        Goal("CPU seconds, Python with polars over foodstream", 2, 3, True, ratio(POLARS, FOODSTREAM, cpu)),
+        Goal("CPU seconds, PySpark over foodstream", 20, 30, True, ratio(PYSPARK, FOODSTREAM, cpu)),
         Goal("bytes a row, ours (zstd) over PySpark (snappy)", 0.6, 0.4, False, ratio(FOODSTREAM, PYSPARK, _bytes)),
         Goal("peak memory", 220, 120, False, _own(samples, lambda run: run.usage.peak_bytes / 1e6), "MB"),
     ]
@@ -78,10 +78,6 @@ def _size_goal(samples: Sequence[Sample], payload_bytes: int) -> Goal:
 
 def _own(samples: Sequence[Sample], figure: Callable[[Outcome], float]) -> Spread:
     return spread([figure(sample.outcome) for sample in samples if sample.contestant == FOODSTREAM])
-
-
-def _cpu(outcome: Outcome) -> float:
-    return outcome.usage.cpu_sec
 
 
 def _bytes(outcome: Outcome) -> float:

@@ -3,7 +3,9 @@
 Machines drift and neighbours come and go; two figures are comparable only within one round. So a ratio is made of two
 runs of the same round, and the median and the spread over the rounds are what is said. Of a few rounds that spread is
 the whole of it. Where two are nearly equal, the runs of one differ by more than the two do; many rounds then tell where
-their median lies, and the spread is the interval that holds it with 95 % certainty.
+their median lies, and the spread is the interval that holds it with 95 % certainty. Run at the same time, such two
+share what the machine does to them; the first that is done leaves it to the other, so that at least half of a
+difference in wall time shows.
 """
 
 import itertools
@@ -11,7 +13,8 @@ import math
 import random
 import shutil
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +39,11 @@ class Outcome:
 def wall(outcome: Outcome) -> float:
     """Seconds from the start of the process to its end."""
     return outcome.usage.wall_sec
+
+
+def cpu(outcome: Outcome) -> float:
+    """Seconds of processor time, of the process and of all it started."""
+    return outcome.usage.cpu_sec
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,9 @@ def contest(
     say: Callable[[str], None],
     warm_up: bool = True,
     expected: Mapping[str, str] | None = None,
+    at_once: bool = False,
 ) -> list[Sample]:
-    """Runs all that are not missing, ``rounds`` times, each round in another order.
+    """Runs all that are not missing, ``rounds`` times, each round in another order, or at the same time if ``at_once``.
 
     The first round is a warm-up that is not counted. Raises ``Failed`` if a run fails, or if it wrote other rows than
     ``expected`` or than another run. The folder of a run is deleted after it.
@@ -78,10 +87,7 @@ def contest(
     samples: list[Sample] = []
     wrote = None if expected is None else ("the table holds", expected)
     for number in range(0 if warm_up else 1, rounds + 1):
-        for contestant in shuffle.sample(runners, len(runners)):
-            place = folder / f"{contestant.name.replace(' ', '-')}-{number}"
-            place.mkdir(parents=True)
-            outcome = contestant.run(place)
+        for contestant, place, outcome in _round(shuffle.sample(runners, len(runners)), folder, number, at_once):
             if outcome.fingerprint is not None:
                 wrote = wrote or (f"{contestant.name} did", outcome.fingerprint)
                 _compare(wrote, (contestant.name, outcome.fingerprint))
@@ -90,6 +96,21 @@ def contest(
             if number > 0:
                 samples.append(Sample(contestant.name, number, outcome))
     return samples
+
+
+def _round(
+    contestants: Sequence[Contestant], folder: Path, number: int, at_once: bool
+) -> Iterator[tuple[Contestant, Path, Outcome]]:
+    places = [folder / f"{contestant.name.replace(' ', '-')}-{number}" for contestant in contestants]
+    outcomes: Iterable[Outcome]
+    for place in places:
+        place.mkdir(parents=True)
+    if at_once:
+        with ThreadPoolExecutor(len(contestants)) as pool:
+            outcomes = list(pool.map(lambda contestant, place: contestant.run(place), contestants, places))
+    else:
+        outcomes = (contestant.run(place) for contestant, place in zip(contestants, places, strict=True))
+    yield from zip(contestants, places, outcomes, strict=True)
 
 
 # A run that takes this share of the best before or more is no clear improvement: as much lies between two of the same.

@@ -7,19 +7,17 @@ in it.
 """
 
 import json
-import random
 import secrets
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from compare import packages, product
-from compare.contest import Contestant, Outcome, Sample, contest, ratios
+from compare.contest import Contestant, Outcome, Sample, contest, cpu, ratios
 from compare.data import Size
 from compare.probes import consume_api
 from compare.process import Failed, tail, without_settings
@@ -51,7 +49,7 @@ COLUMNS = (
     Column("peak MB", lambda outcome: outcome.usage.peak_bytes / 1e6, ",.1f", ends=True),
     Column("call s", extra(_CALL), ",.3f", ends=True),
     Column("wall s", lambda outcome: outcome.usage.wall_sec),
-    Column("CPU s", lambda outcome: outcome.usage.cpu_sec),
+    Column("CPU s", cpu),
 )
 
 
@@ -71,7 +69,7 @@ def run(services: Services, options: Options, say: Say) -> Section:
         contestants += found
     found = _python_runs(services, larger, program, missing)
     python_rounds = max(options.rounds, PYTHON_ROUNDS)
-    samples += _side_by_side(found, python_rounds, options.seed, options.folder / "python", say)
+    samples += contest(found, python_rounds, options.seed, options.folder / "python", say, at_once=True)
     contestants += found
     for size in (smaller, larger):
         services.delete_topic(_topic(size))
@@ -86,7 +84,7 @@ def run(services: Services, options: Options, say: Say) -> Section:
             "`Consumer(file, available_now=True).run()` and examples/pipeline.rs read the larger topic beside each "
             f"other, {python_rounds} times; the call is timed inside both, from the configuration to the closed "
             "consumer, without the start of the interpreter. The one that is done first leaves the machine to the "
-            "other, so that about two thirds of a difference show.",
+            "other, so that at least half of a difference shows.",
         ),
     )
 
@@ -113,27 +111,6 @@ def _python_runs(services: Services, size: Size, program: Path, missing: str | N
         Contestant(RUST, "examples/pipeline.rs, release", partial(_consume, services, size, (program,)), missing),
         Contestant(PYTHON, f"Python {sys.version.split()[0]}", partial(_consume, services, size, script)),
     ]
-
-
-def _side_by_side(pair: Sequence[Contestant], rounds: int, seed: int, folder: Path, say: Say) -> list[Sample]:
-    """Runs all that are not missing at the same time, a round after the other; the first is not counted."""
-    shuffle = random.Random(seed)
-    runners = [contestant for contestant in pair if contestant.missing is None]
-    samples = []
-    with ThreadPoolExecutor(len(pair)) as pool:
-        for number in range(rounds + 1):
-            places = {each.name: folder / f"{number}" / each.name.replace(" ", "-") for each in runners}
-            for place in places.values():
-                place.mkdir(parents=True)
-            started = shuffle.sample(runners, len(runners))
-            running = {each.name: pool.submit(each.run, places[each.name]) for each in started}
-            outcomes = {each.name: running[each.name].result() for each in runners}
-            shutil.rmtree(folder / f"{number}")
-            calls = ", ".join(f"{name} {outcome.extra[_CALL]:.2f} s" for name, outcome in outcomes.items())
-            say(f"{'warm-up' if number == 0 else f'round {number}'}: {calls}")
-            if number > 0:
-                samples += [Sample(name, number, outcome) for name, outcome in outcomes.items()]
-    return samples
 
 
 def _produce(services: Services, size: Size, folder: Path) -> Outcome:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compare.contest import Contestant, Outcome, Sample, Spread
+from compare.contest import Contestant, Outcome, Sample, Spread, cpu
 from compare.data import Size
 
 Say = Callable[[str], None]
@@ -59,7 +59,7 @@ def _bytes_per_row(outcome: Outcome) -> float | None:
 SPEED = (
     Column("wall s", lambda outcome: outcome.usage.wall_sec, ends=True),
     Column("rows/s", _rate, ",.0f"),
-    Column("CPU s", lambda outcome: outcome.usage.cpu_sec),
+    Column("CPU s", cpu),
     Column("peak MB", lambda outcome: outcome.usage.peak_bytes / 1e6, ",.0f"),
     Column("bytes/row", _bytes_per_row, ",.1f"),
 )

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,18 @@ def test_each_round_runs_all_that_are_not_missing_and_the_warm_up_is_not_counted
     assert sorted((sample.round, sample.contestant) for sample in samples) == [
         (number, name) for number in range(1, 6) for name in "abc"
     ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_at_once_means_at_the_same_time(tmp_path: Path) -> None:
+    both = threading.Barrier(2)
+
+    def once(_folder: Path) -> Outcome:
+        both.wait(timeout=60)
+        return outcome()
+
+    samples = contest([Contestant(name, "", once) for name in "ab"], 2, 1, tmp_path, lambda _: None, at_once=True)
+    assert sorted((sample.round, sample.contestant) for sample in samples) == [(1, "a"), (1, "b"), (2, "a"), (2, "b")]
     assert list(tmp_path.iterdir()) == []
 
 
