@@ -419,7 +419,7 @@ impl Lake for LocalLake {
         self.state.as_ref().map_or_else(|| Ok(Vec::new()), |state| plans.pending(&state.lake, &state.head))
     }
 
-    fn stage(&mut self, batch: &MicroBatch) -> Result<Staged> {
+    fn stage(&mut self, batch: MicroBatch) -> Result<Staged> {
         self.usable()?;
         let state = self.founded()?;
         let stager = Stager {
@@ -431,7 +431,6 @@ impl Lake for LocalLake {
             topic: &state.head.topic,
             topic_id: &state.head.topic_id,
             ingest_date: self.options.clock.now().date_naive(),
-            batch_id: batch.plan.clone(),
         };
         let staged = stager.stage(batch);
         // A batch that does not add up has written nothing.

@@ -155,7 +155,7 @@ impl Lake for MemoryLake {
         Ok(state.plans.clone())
     }
 
-    fn stage(&mut self, batch: &MicroBatch) -> Result<Staged> {
+    fn stage(&mut self, batch: MicroBatch) -> Result<Staged> {
         let id = batch.plan.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let files = batch.accepted.iter().map(|dated| StagedFile {
             staged_name: id.clone(),
@@ -173,7 +173,7 @@ impl Lake for MemoryLake {
             totals: batch.totals.clone(),
             files: files.collect(),
         };
-        self.lock().staged.push((id, batch.clone()));
+        self.lock().staged.push((id, batch));
         Ok(staged)
     }
 

@@ -154,8 +154,8 @@ pub trait Lake: Send {
     fn plan(&mut self, ranges: &[OffsetRange]) -> Result<Planned>;
     /// The plans that start at the log's positions, also those of other workers; overtaken ones are dropped.
     fn plans(&mut self) -> Result<Vec<Plan>>;
-    /// Writes and syncs the batch's files under staging.
-    fn stage(&mut self, batch: &MicroBatch) -> Result<Staged>;
+    /// Writes and syncs the batch's files under staging. Rows are let go as they are written.
+    fn stage(&mut self, batch: MicroBatch) -> Result<Staged>;
     /// Makes a staged batch part of the lake as commit `against.number + 1`.
     fn commit(&mut self, staged: &Staged, against: &Head) -> Result<Committed>;
     /// Hands over a column's values in accepted rows, commit by commit from the newest backwards: all of a commit or

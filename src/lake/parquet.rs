@@ -169,22 +169,22 @@ impl Write for Sink {
     }
 }
 
-/// Writes the batches into a new file and checks the row count. `path` is for errors. The caller syncs the file.
+/// Writes the batches into a new file, each let go as it is written, and checks the row count. `path` is for errors. The caller syncs the file.
 pub(crate) fn write(
     file: File,
     path: &Path,
     schema: &SchemaRef,
     properties: &WriterProperties,
     footer: Option<&Footer>,
-    batches: &[RecordBatch],
+    batches: Vec<RecordBatch>,
 ) -> Result<(Written, File)> {
     let pairs = footer.map(Footer::to_pairs).transpose()?.unwrap_or_default();
+    let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64;
     let mut sink = Sink { file, bytes: 0, crc32c: 0, failure: None };
     let written = encode(&mut sink, schema, properties, pairs, batches).map_err(|cause| match sink.failure {
         Some(code) => durable::failed("write", path, std::io::Error::from_raw_os_error(code)),
         None => Error::new(Kind::Lake, format!("cannot write {}", path.display())).because(cause),
     })?;
-    let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64;
     if written != rows as i64 {
         return Err(Error::bug(format!("{} took {written} rows where it was given {rows}", path.display())));
     }
@@ -197,11 +197,11 @@ fn encode(
     schema: &SchemaRef,
     properties: &WriterProperties,
     pairs: Vec<KeyValue>,
-    batches: &[RecordBatch],
+    batches: Vec<RecordBatch>,
 ) -> ::parquet::errors::Result<i64> {
     let mut writer = ArrowWriter::try_new(sink, schema.clone(), Some(properties.clone()))?;
     for batch in batches {
-        writer.write(batch)?;
+        writer.write(&batch)?;
     }
     for pair in pairs {
         writer.append_key_value_metadata(pair);

@@ -46,7 +46,7 @@ fn write_all(root: &Dir, staging: &Staging, compression: Compression, batches: &
         let name = format!("sample-{}-{number}.parquet", &id[..8]);
         let schema = batch.rows.schema();
         let properties = parquet::properties(&schema, compression)?;
-        let rows = std::slice::from_ref(&batch.rows);
+        let rows = vec![batch.rows.clone()];
         let path = staging.join(&name);
         let (_, file) = parquet::write(staging.create(&name)?, &path, &schema, &properties, None, rows)?;
         sync_file(&file, &path)?;

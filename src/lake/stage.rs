@@ -47,8 +47,6 @@ pub(crate) struct Stager<'a> {
     pub topic: &'a str,
     pub topic_id: &'a str,
     pub ingest_date: NaiveDate,
-    /// The batch's plan, if it has one.
-    pub batch_id: Option<String>,
 }
 
 /// One file to write.
@@ -60,59 +58,58 @@ struct Part {
 
 impl Stager<'_> {
     /// Writes and syncs all files of the batch. On an error none of them stays.
-    pub fn stage(&self, batch: &MicroBatch) -> Result<Staged> {
-        let parts = self.parts(batch)?;
-        let set = Uuid::new_v4().hyphenated().to_string();
-        let mut files = Vec::with_capacity(parts.len());
-        let written = self.write_all(batch, &parts, &set, &mut files).and_then(|()| self.dir.sync());
-        if let Err(error) = written {
+    pub fn stage(&self, mut batch: MicroBatch) -> Result<Staged> {
+        let parts = self.parts(&mut batch)?;
+        let count = parts.len();
+        let mut staged = Staged {
+            batch: Uuid::new_v4().hyphenated().to_string(),
+            ranges: batch.ranges,
+            lost: batch.lost,
+            counts: batch.counts,
+            totals: batch.totals,
+            files: Vec::with_capacity(count),
+        };
+        if let Err(error) = self.write_all(&mut staged, parts).and_then(|()| self.dir.sync()) {
             // The disk may be full: give back what this batch took. The first error is the one to report.
-            for number in 0..parts.len() {
-                let _ = self.dir.remove(&self.name(batch, &set, number));
+            for number in 0..count {
+                let _ = self.dir.remove(&file_name(&staged, number));
             }
             return Err(error);
         }
-        Ok(Staged {
-            batch: self.batch_id.clone().unwrap_or(set),
-            ranges: batch.ranges.clone(),
-            lost: batch.lost.clone(),
-            counts: batch.counts,
-            totals: batch.totals.clone(),
-            files,
-        })
+        // The files keep the uuid of their set.
+        if let Some(plan) = batch.plan {
+            staged.batch = plan;
+        }
+        Ok(staged)
     }
 
-    fn name(&self, batch: &MicroBatch, set: &str, number: usize) -> String {
-        let first = batch.ranges.iter().filter(|range| range.from < range.to).map(|range| range.from).min();
-        layout::part_name(first.unwrap_or(0), set, number)
-    }
-
-    fn write_all(&self, batch: &MicroBatch, parts: &[Part], set: &str, files: &mut Vec<StagedFile>) -> Result<()> {
-        let mut unsynced = Vec::with_capacity(parts.len().min(SYNCED_AT_ONCE));
-        for (number, part) in parts.iter().enumerate() {
-            let name = self.name(batch, set, number);
+    fn write_all(&self, staged: &mut Staged, parts: Vec<Part>) -> Result<()> {
+        let count = parts.len();
+        let mut unsynced = Vec::with_capacity(count.min(SYNCED_AT_ONCE));
+        for (number, part) in parts.into_iter().enumerate() {
+            let name = file_name(staged, number);
             let footer = Footer {
                 lake: self.lake_uuid.to_owned(),
                 file: Uuid::new_v4().hyphenated().to_string(),
-                set: set.to_owned(),
+                set: staged.batch.clone(),
                 part: number,
-                parts: parts.len(),
+                parts: count,
                 quarantine: part.quarantine,
                 folder: layout::date_folder(part.date)?,
                 topic: self.topic.to_owned(),
                 topic_id: self.topic_id.to_owned(),
-                ranges: batch.ranges.clone(),
-                counts: batch.counts,
+                ranges: staged.ranges.clone(),
+                counts: staged.counts,
             };
             let format = if part.quarantine { self.quarantine } else { self.lake };
             let (file, path) = (self.dir.create(&name)?, self.dir.join(&name));
             let (written, file) =
-                parquet::write(file, &path, &format.schema, &format.properties, Some(&footer), &part.batches)?;
+                parquet::write(file, &path, &format.schema, &format.properties, Some(&footer), part.batches)?;
             unsynced.push((file, path));
             if unsynced.len() == SYNCED_AT_ONCE {
                 sync_files(&std::mem::take(&mut unsynced))?;
             }
-            files.push(StagedFile {
+            staged.files.push(StagedFile {
                 final_name: format!("{}/{name}", footer.folder),
                 staged_name: name,
                 quarantine: part.quarantine,
@@ -124,30 +121,36 @@ impl Stager<'_> {
         sync_files(&unsynced)
     }
 
-    /// Splits the batch into files and checks that it counts every row once.
-    fn parts(&self, batch: &MicroBatch) -> Result<Vec<Part>> {
+    /// Takes the rows out of the batch, file by file, and checks that it counts every row once.
+    fn parts(&self, batch: &mut MicroBatch) -> Result<Vec<Part>> {
         check_ranges(batch)?;
+        check_counts(batch)?;
         let mut dates: BTreeMap<NaiveDate, Vec<RecordBatch>> = BTreeMap::new();
-        for dated in &batch.accepted {
+        for dated in std::mem::take(&mut batch.accepted) {
             self.lake.check(&dated.rows, "accepted rows")?;
             // Checked before anything is written: a name that cannot be made is a bug of the stage before.
             layout::date_folder(dated.date)?;
-            dates.entry(dated.date).or_default().push(dated.rows.clone());
+            dates.entry(dated.date).or_default().push(dated.rows);
         }
         for rejected in &batch.rejected {
             self.quarantine.check(rejected, "rejected rows")?;
         }
-        check_counts(batch)?;
         let mut parts = Vec::new();
         for (date, batches) in dates {
             let files = split(batches, self.max_rows_per_file);
             parts.extend(files.into_iter().map(|batches| Part { quarantine: false, date, batches }));
         }
         let date = self.ingest_date;
-        let files = split(batch.rejected.clone(), self.max_rows_per_file);
+        let files = split(std::mem::take(&mut batch.rejected), self.max_rows_per_file);
         parts.extend(files.into_iter().map(|batches| Part { quarantine: true, date, batches }));
         Ok(parts)
     }
+}
+
+/// By the first offset of the batch, the uuid of its files, and the file's place among them.
+fn file_name(staged: &Staged, number: usize) -> String {
+    let first = staged.ranges.iter().filter(|range| range.from < range.to).map(|range| range.from).min();
+    layout::part_name(first.unwrap_or(0), &staged.batch, number)
 }
 
 fn check_ranges(batch: &MicroBatch) -> Result<()> {

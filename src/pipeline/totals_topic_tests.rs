@@ -83,7 +83,7 @@ impl Bench {
         self.next += count;
         let mut lake = self.lake();
         let head = lake.head().unwrap().unwrap();
-        let staged = lake.stage(&batch).unwrap();
+        let staged = lake.stage(batch).unwrap();
         assert!(matches!(lake.commit(&staged, &head).unwrap(), Committed::Done(_)));
     }
 

@@ -67,7 +67,7 @@ fn the_loser_of_a_race_learns_the_new_head_and_leaves_nothing() {
     let place = Place::new();
     let (mut winner, head) = place.founded();
     let mut loser = place.open();
-    let staged = loser.stage(&batch(0, 0, 100)).unwrap();
+    let staged = loser.stage(batch(0, 0, 100)).unwrap();
     let won = commit(&mut winner, &batch(0, 0, 60));
     assert_eq!(lost(loser.commit(&staged, &head).unwrap()), won);
     // Knowing the new head does not help: the ranges no longer start there.
@@ -82,7 +82,7 @@ fn the_loser_of_a_race_learns_the_new_head_and_leaves_nothing() {
 fn a_record_whose_link_was_made_and_answered_as_taken_is_ours() {
     let place = Place::new();
     let (mut lake, head) = place.founded();
-    let staged = lake.stage(&batch(0, 0, 100)).unwrap();
+    let staged = lake.stage(batch(0, 0, 100)).unwrap();
     // As a file server does that carries out a request, loses the answer, and is asked again.
     let commits = place.path("checkpoint/commits");
     let (temporary, record) = (commits.join(format!("temporary-{}", lake.staging_name())), place.record(1));
@@ -99,7 +99,7 @@ fn where_only_others_moved_the_staged_files_are_committed_on_the_new_head() {
     let place = Place::new();
     let (mut left, head) = place.founded();
     let mut right = place.open();
-    let staged = left.stage(&batch(0, 0, 100)).unwrap();
+    let staged = left.stage(batch(0, 0, 100)).unwrap();
     commit(&mut right, &batch(1, 0, 50));
     let new = lost(left.commit(&staged, &head).unwrap());
     let Committed::Done(done) = left.commit(&staged, &new).unwrap() else { panic!("lost twice") };
@@ -123,7 +123,7 @@ fn another_worker_finishes_the_renames_before_it_builds_on_a_record() {
     let place = Place::new();
     let (mut left, head) = place.founded();
     let mut right = place.open();
-    let staged = left.stage(&batch(0, 0, 100)).unwrap();
+    let staged = left.stage(batch(0, 0, 100)).unwrap();
     let stop = armed(failpoints::LAKE_COMMITTED, 0);
     assert!(left.commit(&staged, &head).is_err());
     drop(stop);
@@ -139,7 +139,7 @@ fn another_worker_finishes_the_renames_before_it_builds_on_a_record() {
 fn a_zombie_whose_staging_was_swept_cannot_commit() {
     let place = Place::new();
     let (mut zombie, head) = place.founded();
-    let staged = zombie.stage(&batch(0, 0, 100)).unwrap();
+    let staged = zombie.stage(batch(0, 0, 100)).unwrap();
     for file in &staged.files {
         std::fs::remove_file(place.path("lake_staging").join(zombie.staging_name()).join(&file.staged_name)).unwrap();
     }
@@ -152,13 +152,13 @@ fn a_zombie_whose_staging_was_swept_cannot_commit() {
 fn after_an_error_the_instance_refuses_and_a_new_one_goes_on() {
     let place = Place::new();
     let (mut lake, head) = place.founded();
-    let staged = lake.stage(&batch(0, 0, 100)).unwrap();
+    let staged = lake.stage(batch(0, 0, 100)).unwrap();
     let stop = armed(failpoints::LAKE_FOLDERS, 0);
     assert!(lake.commit(&staged, &head).is_err());
     drop(stop);
     let error = lake.commit(&staged, &head).unwrap_err();
     assert!(error.to_string().contains("open the lake again"), "{error}");
-    assert!(lake.head().is_err() && lake.stage(&batch(0, 0, 100)).is_err());
+    assert!(lake.head().is_err() && lake.stage(batch(0, 0, 100)).is_err());
     drop(lake);
     commit(&mut place.open(), &batch(0, 0, 100));
     assert_eq!(place.ids().1, ids_of(0, 0, 100));
@@ -178,7 +178,7 @@ fn a_batch_that_does_not_add_up_is_a_bug_and_writes_nothing() {
     let mut year = good.clone();
     year.accepted[0].date = NaiveDate::from_ymd_opt(12025, 1, 1).unwrap();
     for bad in [counts, ranges, schema, year] {
-        assert_eq!(lake.stage(&bad).unwrap_err().kind(), Kind::Bug);
+        assert_eq!(lake.stage(bad).unwrap_err().kind(), Kind::Bug);
     }
     assert_eq!(std::fs::read_dir(place.path("lake_staging").join(lake.staging_name())).unwrap().count(), 1);
     commit(&mut lake, &good);
@@ -202,7 +202,7 @@ fn totals_follow_a_lost_race_and_late_days() {
     let place = Place::new();
     let (mut ours, head) = place.founded();
     let mut theirs = place.open();
-    let staged = ours.stage(&batch(0, 0, 100)).unwrap();
+    let staged = ours.stage(batch(0, 0, 100)).unwrap();
     commit(&mut theirs, &batch(1, 0, 50));
     let now = lost(ours.commit(&staged, &head).unwrap());
     let Committed::Done(done) = ours.commit(&staged, &now).unwrap() else { panic!("lost twice") };
@@ -229,7 +229,7 @@ fn a_period_with_more_groups_than_wanted_is_refused_before_its_commit() {
     commit(&mut lake, &grouped(0, ["a", "a"]));
     commit(&mut lake, &grouped(2, ["b", "a"]));
     let head = lake.head().unwrap().unwrap();
-    let staged = lake.stage(&grouped(4, ["c", "a"])).unwrap();
+    let staged = lake.stage(grouped(4, ["c", "a"])).unwrap();
     let error = lake.commit(&staged, &head).unwrap_err();
     assert_eq!(error.kind(), crate::error::Kind::Config);
     assert!(error.to_string().contains("more than 2 groups of 2025-11-18 by `item`"), "{error}");
@@ -246,7 +246,7 @@ fn a_batch_whose_totals_do_not_count_its_rows_is_refused() {
     let (mut lake, _) = place.founded();
     let mut wrong = batch(0, 0, 100);
     wrong.totals.insert(Period::Day(day("2025-11-20")), Vec::new(), worth(1));
-    let error = lake.stage(&wrong).unwrap_err();
+    let error = lake.stage(wrong).unwrap_err();
     assert_eq!(error.kind(), crate::error::Kind::Bug);
     assert!(error.to_string().contains("91 in its totals"), "{error}");
     commit(&mut lake, &batch(0, 0, 100));

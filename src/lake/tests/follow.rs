@@ -97,7 +97,7 @@ fn without_a_usable_mark_everything_is_published_again() {
 fn a_commit_cut_after_its_record_is_followed_like_any_other() {
     let place = Place::new();
     let (mut lake, head) = place.founded();
-    let staged = lake.stage(&batch(0, 0, 100)).unwrap();
+    let staged = lake.stage(batch(0, 0, 100)).unwrap();
     let stop = armed(failpoints::LAKE_COMMITTED, 0);
     assert!(lake.commit(&staged, &head).is_err());
     drop(stop);

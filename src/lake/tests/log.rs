@@ -169,7 +169,7 @@ fn a_log_that_ends_before_its_snapshot_has_lost_its_end() {
 fn a_sleeper_cannot_found_a_second_history_in_a_folder_that_was_dropped() {
     let place = Place::new();
     let (mut sleeper, head) = place.founded();
-    let staged = sleeper.stage(&batch(0, 0, 10)).unwrap();
+    let staged = sleeper.stage(batch(0, 0, 10)).unwrap();
     std::fs::rename(place.path("checkpoint/commits/0000000000000000"), place.path("dropped")).unwrap();
     assert!(sleeper.commit(&staged, &head).is_err());
     assert!(!place.path("checkpoint/commits/0000000000000000").exists());

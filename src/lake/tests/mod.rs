@@ -190,7 +190,7 @@ fn ids_of(partition: i32, from: i64, to: i64) -> Vec<i64> {
 
 fn commit(lake: &mut LocalLake, batch: &MicroBatch) -> Head {
     let head = lake.head().unwrap().unwrap();
-    let staged = lake.stage(batch).unwrap();
+    let staged = lake.stage(batch.clone()).unwrap();
     match lake.commit(&staged, &head).unwrap() {
         Committed::Done(head) => head,
         Committed::Lost(head) => panic!("lost to {head:?}"),

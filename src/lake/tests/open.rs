@@ -50,7 +50,7 @@ fn a_link_in_place_of_a_date_folder_is_refused_and_nothing_is_written_through_it
     let outside = place.path("outside");
     fs::create_dir(&outside).unwrap();
     std::os::unix::fs::symlink(&outside, place.path("lake/date=2025-11-18")).unwrap();
-    let staged = lake.stage(&batch(0, 0, 100)).unwrap();
+    let staged = lake.stage(batch(0, 0, 100)).unwrap();
     let error = lake.commit(&staged, &head).unwrap_err();
     assert!(error.to_string().contains("is a link"), "{error}");
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);

@@ -83,7 +83,7 @@ fn a_worker_syncs_what_it_builds_on_though_another_has_done_it() {
     let (mut left, head) = place.founded();
     let mut right = place.open();
     let staging = format!("lake_staging/{}", left.staging_name());
-    let staged = left.stage(&batch(0, 0, 100)).unwrap();
+    let staged = left.stage(batch(0, 0, 100)).unwrap();
     // All names are final; whether they are on the disk, only the dead writer could have said.
     let stop = armed(failpoints::LAKE_ALL_RENAMED, 0);
     assert!(left.commit(&staged, &head).is_err());
@@ -122,7 +122,7 @@ fn a_date_folder_is_synced_into_its_root_once_by_each_worker_and_again_when_it_i
 fn recovery_makes_durable_what_a_dead_writer_left() {
     let place = Place::new();
     let (mut dead, head) = place.founded();
-    let staged = dead.stage(&batch(0, 0, 100)).unwrap();
+    let staged = dead.stage(batch(0, 0, 100)).unwrap();
     let stop = armed(failpoints::LAKE_RECORD_LINKED, 0);
     assert!(dead.commit(&staged, &head).is_err());
     drop(stop);

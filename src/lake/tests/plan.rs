@@ -35,7 +35,7 @@ fn a_plan_is_replayed_with_its_id_and_dropped_when_overtaken() {
     let overtaken = plan(&mut lake, &[range(0, 100, 200)]);
     let mut other = place.open();
     let unplanned = batch(0, 100, 150);
-    assert_ne!(other.stage(&unplanned).unwrap().batch, overtaken.id);
+    assert_ne!(other.stage(unplanned.clone()).unwrap().batch, overtaken.id);
     commit(&mut other, &unplanned);
     assert!(lake.plans().unwrap().is_empty());
     assert!(!place.path("checkpoint/plans").join(format!("{}.json", overtaken.id)).exists());

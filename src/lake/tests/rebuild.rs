@@ -100,7 +100,7 @@ fn commits_without_files_are_reported_as_gaps() {
 fn a_commit_cut_between_its_renames_is_completed_from_staging() {
     let place = Place::new();
     let (mut lake, head) = place.founded();
-    let staged = lake.stage(&batch(0, 0, 100)).unwrap();
+    let staged = lake.stage(batch(0, 0, 100)).unwrap();
     let stop = armed(failpoints::LAKE_RENAMED, 0);
     assert!(lake.commit(&staged, &head).is_err());
     drop(stop);

@@ -9,7 +9,7 @@ fn stop_at(point: &'static str, passes: u32) {
     let (mut lake, _) = place.founded();
     commit(&mut lake, &batch(0, 0, 100));
     let head = lake.head().unwrap().unwrap();
-    let staged = lake.stage(&batch(0, 100, 200)).unwrap();
+    let staged = lake.stage(batch(0, 100, 200)).unwrap();
     let stop = armed(point, passes);
     assert!(lake.commit(&staged, &head).is_err(), "{point} was not reached {passes} times");
     drop(stop);
@@ -81,7 +81,7 @@ fn a_stop_while_founding_leaves_a_lake_to_found_or_a_founded_one() {
 fn a_stop_during_recovery_is_recovered_from() {
     let place = Place::new();
     let (mut lake, head) = place.founded();
-    let staged = lake.stage(&batch(0, 0, 100)).unwrap();
+    let staged = lake.stage(batch(0, 0, 100)).unwrap();
     let stop = armed(failpoints::LAKE_COMMITTED, 0);
     assert!(lake.commit(&staged, &head).is_err());
     drop(stop);
@@ -100,7 +100,7 @@ fn a_stop_during_recovery_is_recovered_from() {
 fn a_rename_cut_in_two_steps_is_finished() {
     let place = Place::new();
     let (mut lake, head) = place.founded();
-    let staged = lake.stage(&batch(0, 0, 100)).unwrap();
+    let staged = lake.stage(batch(0, 0, 100)).unwrap();
     let stop = armed(failpoints::LAKE_COMMITTED, 0);
     assert!(lake.commit(&staged, &head).is_err());
     drop(stop);
@@ -139,7 +139,7 @@ fn a_committed_file_that_is_gone_or_another_stops_recovery_and_names_it() {
 fn a_file_that_has_the_final_name_already_is_never_replaced() {
     let place = Place::new();
     let (mut lake, head) = place.founded();
-    let staged = lake.stage(&batch(0, 0, 100)).unwrap();
+    let staged = lake.stage(batch(0, 0, 100)).unwrap();
     let planted = place.path("lake").join(&staged.files[0].final_name);
     std::fs::create_dir_all(planted.parent().unwrap()).unwrap();
     std::fs::write(&planted, "planted").unwrap();
@@ -157,11 +157,11 @@ fn a_file_that_has_the_final_name_already_is_never_replaced() {
 fn the_staging_of_the_living_and_of_other_lakes_is_left_alone() {
     let place = Place::new();
     let (mut living, head) = place.founded();
-    let staged = living.stage(&batch(0, 0, 100)).unwrap();
+    let staged = living.stage(batch(0, 0, 100)).unwrap();
     let mut elsewhere = Place::new();
     elsewhere.options.settings.staging_path = place.path("lake_staging");
     let (mut other, _) = elsewhere.founded();
-    other.stage(&batch(0, 0, 100)).unwrap();
+    other.stage(batch(0, 0, 100)).unwrap();
     drop(other);
     place.open();
     assert_eq!(place.staging_folders(), 2);
@@ -174,7 +174,7 @@ fn a_writer_that_commits_and_dies_while_another_recovers_keeps_its_files() {
     let (mut dying, head) = place.founded();
     // It has read the log; the commit comes after that.
     let mut recovering = place.open();
-    let staged = dying.stage(&batch(0, 0, 100)).unwrap();
+    let staged = dying.stage(batch(0, 0, 100)).unwrap();
     let stop = armed(failpoints::LAKE_COMMITTED, 0);
     assert!(dying.commit(&staged, &head).is_err());
     drop(stop);

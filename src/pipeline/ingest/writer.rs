@@ -202,7 +202,7 @@ fn serve(mut lake: impl Lake, inbox: &Receiver<Request>, outbox: &SyncSender<Rep
             }
             Request::Plan(ranges) => Reply::Planned(lake.plan(&ranges)),
             Request::Plans => Reply::Plans(lake.plans()),
-            Request::Commit(batch) => Reply::Commit(commit(&mut lake, &mut head, &batch)),
+            Request::Commit(batch) => Reply::Commit(commit(&mut lake, &mut head, *batch)),
             Request::Recall(wanted, mut vessel) => {
                 let seen = lake.recent_values(&wanted, &mut |number, values| vessel.see(number, values));
                 Reply::Recall(seen.map(|through| (vessel, through)))
@@ -217,7 +217,7 @@ fn serve(mut lake: impl Lake, inbox: &Receiver<Request>, outbox: &SyncSender<Rep
 }
 
 /// Stages once and commits against the newest head for as long as nobody else moved our partitions (L6).
-fn commit(lake: &mut impl Lake, head: &mut Option<Head>, batch: &MicroBatch) -> Result<Outcome> {
+fn commit(lake: &mut impl Lake, head: &mut Option<Head>, batch: MicroBatch) -> Result<Outcome> {
     let begun = SystemClock.instant();
     let staged = lake.stage(batch)?;
     let staged_at = SystemClock.instant();

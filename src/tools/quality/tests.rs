@@ -192,7 +192,7 @@ fn consume(settings: &Settings, from: i64, values: &[String]) {
         counts: validated.counts,
         ..MicroBatch::default()
     };
-    let staged = lake.stage(&batch).unwrap();
+    let staged = lake.stage(batch).unwrap();
     assert!(matches!(lake.commit(&staged, &head).unwrap(), Committed::Done(_)));
 }
 
