@@ -236,7 +236,7 @@ impl EmptyLake {
 
     /// The rows of the files that the batch becomes.
     fn stage_and_discard(&mut self, batch: &MicroBatch) -> usize {
-        let staged = self.lake.stage(batch).expect("a writable folder");
+        let staged = self.lake.stage(batch.clone()).expect("a writable folder");
         let rows: u64 = staged.files.iter().map(|file| file.rows).sum();
         self.lake.discard(staged).expect("a writable folder");
         rows as usize

@@ -143,7 +143,7 @@ fn work(folder: &Path, partition: i32, end: i64) -> usize {
     let mut lost = 0;
     while head.positions[&partition] < end {
         let from = head.positions[&partition];
-        let staged = lake.stage(&batch(partition, from, from + BATCH)).unwrap();
+        let staged = lake.stage(batch(partition, from, from + BATCH)).unwrap();
         loop {
             match lake.commit(&staged, &head).unwrap() {
                 Committed::Done(new) => {
@@ -230,7 +230,7 @@ fn child_that_commits_until_killed() {
     let mut head = lake.found("orders", "topic-id", &starts()).unwrap();
     while say("stage").is_ok() {
         let from = head.positions[&0];
-        let staged = lake.stage(&batch(0, from, from + BATCH)).unwrap();
+        let staged = lake.stage(batch(0, from, from + BATCH)).unwrap();
         if say("commit").is_err() {
             return;
         }
