@@ -28,8 +28,8 @@ from compare.services import Services
 # Of the rows asked for: of two millions, a table of one million and one of ten.
 SMALLER = 0.5
 LARGER = 5.0
-# A peak hardly changes from run to run, and the larger runs are long.
-MEMORY_ROUNDS = 3
+# At least: as few as give a median an interval that is narrower than all of them.
+MEMORY_ROUNDS = 9
 # At least. One after the other, two runs of one program differ by a tenth and more; beside each other both have the
 # same machine.
 PYTHON_ROUNDS = 20
@@ -64,7 +64,7 @@ def run(services: Services, options: Options, say: Say) -> Section:
         services.fill_table(size)
         services.fill_topic(_topic(size), options.folder / f"fill-{size.rows}")
         found = _memory_runs(services, size)
-        rounds = min(options.rounds, MEMORY_ROUNDS)
+        rounds = max(options.rounds, MEMORY_ROUNDS)
         samples += contest(found, rounds, options.seed, options.folder / f"memory-{size.rows}", say, warm_up=False)
         contestants += found
     found = _python_runs(services, larger, program, missing)

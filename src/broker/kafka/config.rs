@@ -104,6 +104,13 @@ fn producer_with(kafka: &Kafka, linger_ms: &str) -> ClientConfig {
     let defaults = [PRODUCER.as_slice(), &[("linger.ms", linger_ms)]].concat();
     let mut config = layered(kafka, &defaults, kafka.producer_properties.iter());
     set_all(&mut config, &PRODUCER_FIXED);
+    let number = |name| config.get(name).and_then(|value| value.parse::<u64>().ok());
+    if let (Some(largest), Some(kbytes)) = (number("message.max.bytes"), number("queue.buffering.max.kbytes"))
+        && largest > kbytes * 1024
+    {
+        // One for which the empty queue has no room would wait for ever.
+        set(&mut config, "queue.buffering.max.kbytes", &largest.div_ceil(1024).to_string());
+    }
     config
 }
 
@@ -261,6 +268,17 @@ mod tests {
         assert_eq!(consumer.get("isolation.level"), Some("read_committed"));
         assert_eq!(consumer.get("auto.offset.reset"), Some("error"));
         assert_eq!(consumer.get("linger.ms"), None);
+    }
+
+    #[test]
+    fn a_message_that_is_allowed_fits_the_queue() {
+        let queue = |bytes: &str| {
+            let own = BTreeMap::from([("message.max.bytes".to_owned(), bytes.to_owned())]);
+            let kafka = Kafka { properties: BTreeMap::new(), producer_properties: own, ..kafka() };
+            transactional_producer(&kafka, "t").get("queue.buffering.max.kbytes").map(str::to_owned)
+        };
+        assert_eq!(queue("33554432").as_deref(), Some("32768"));
+        assert_eq!(queue("33554433").as_deref(), Some("32769"));
     }
 
     #[test]
