@@ -59,6 +59,8 @@ pub const INGEST_BATCH: [&str; 3] = [INGEST_GATHERED, INGEST_COMMITTED, INGEST_O
 /// A commit's totals are in their topic, and the mark behind the log does not say so yet.
 pub const TOTALS_SENT: &str = "totals::sent";
 
+/// Reached once after each staged file; the others of its batch do not exist yet, and it may not be synced.
+pub const LAKE_FILE_WRITTEN: &str = "lake::file_written";
 /// Staged files are written and synced; nothing of the commit exists.
 pub const LAKE_STAGED: &str = "lake::staged";
 /// The renames of the record before are finished.
@@ -94,8 +96,13 @@ pub const LAKE_COMMIT: [&str; 9] = [
 ];
 
 /// Every point there is, by what passes it.
-pub const ALL: [&[&str]; 5] =
-    [&PUBLISH_START, &PUBLISH_TRANSACTION, &INGEST_BATCH, &LAKE_COMMIT, &[LAKE_SIDE_FILE_WRITTEN, TOTALS_SENT]];
+pub const ALL: [&[&str]; 5] = [
+    &PUBLISH_START,
+    &PUBLISH_TRANSACTION,
+    &INGEST_BATCH,
+    &LAKE_COMMIT,
+    &[LAKE_FILE_WRITTEN, LAKE_SIDE_FILE_WRITTEN, TOTALS_SENT],
+];
 
 #[cfg(any(test, feature = "failpoints"))]
 fn stopped(point: &str) -> crate::error::Error {

@@ -1,11 +1,11 @@
-"""Several ways to do one job, run in turn: rounds in random order, ratios within each round.
+"""Several ways to do one job: rounds in random order or all at once, ratios within each round.
 
 Machines drift and neighbours come and go; two figures are comparable only within one round. So a ratio is made of two
 runs of the same round, and the median and the spread over the rounds are what is said. Of a few rounds that spread is
 the whole of it. Where two are nearly equal, the runs of one differ by more than the two do; many rounds then tell where
-their median lies, and the spread is the interval that holds it with 95 % certainty. Run at the same time, such two
-share what the machine does to them; the first that is done leaves it to the other, so that at least half of a
-difference in wall time shows.
+their median lies, and the spread is the interval that holds it with 95 % certainty. Run at once, such two share what
+the machine does to them. They also share its processors, so that of a difference in wall time a part shows: some half
+of it where one has more to do on its own way, less where a thread beside it has. Processor time is each one's own.
 """
 
 import itertools
@@ -106,7 +106,7 @@ def _round(
     for place in places:
         place.mkdir(parents=True)
     if at_once:
-        with ThreadPoolExecutor(len(contestants)) as pool:
+        with ThreadPoolExecutor(max(1, len(contestants))) as pool:
             outcomes = list(pool.map(lambda contestant, place: contestant.run(place), contestants, places))
     else:
         outcomes = (contestant.run(place) for contestant, place in zip(contestants, places, strict=True))

@@ -123,7 +123,7 @@ def _measure(bench: "Bench", say: Say) -> Section:
 
 
 class Topics:
-    """Topics of one run each, made and deleted while nothing is timed."""
+    """Topics of one run each, made before and deleted after what is timed of it."""
 
     def __init__(self, services: Services) -> None:
         self._services = services

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compare.contest import Contestant, Outcome, Sample, Spread, cpu
+from compare.contest import Contestant, Outcome, Sample, Spread, cpu, wall
 from compare.data import Size
 
 Say = Callable[[str], None]
@@ -57,7 +57,7 @@ def _bytes_per_row(outcome: Outcome) -> float | None:
 
 # The table of a contest in speed.
 SPEED = (
-    Column("wall s", lambda outcome: outcome.usage.wall_sec, ends=True),
+    Column("wall s", wall, ends=True),
     Column("rows/s", _rate, ",.0f"),
     Column("CPU s", cpu),
     Column("peak MB", lambda outcome: outcome.usage.peak_bytes / 1e6, ",.0f"),

@@ -6,7 +6,7 @@ A topic of a thousand messages, so that next to nothing but the start is seen.
 from compare import consumers
 from compare.consume import fill
 from compare.consumers import FOODSTREAM, PYSPARK
-from compare.contest import Outcome, contest, cpu, ratios
+from compare.contest import Outcome, contest, cpu, ratios, wall
 from compare.data import Size
 from compare.sections import Column, Goal, Options, Say, Section, extra
 from compare.services import Services
@@ -14,7 +14,7 @@ from compare.services import Services
 MESSAGES = 1_000
 _COLUMNS = (
     Column("first row s", extra("first_row_sec"), ends=True),
-    Column("wall s", lambda outcome: outcome.usage.wall_sec),
+    Column("wall s", wall),
     Column("CPU s", cpu),
     Column("peak MB", lambda outcome: outcome.usage.peak_bytes / 1e6, ",.0f"),
 )

@@ -169,7 +169,8 @@ impl Write for Sink {
     }
 }
 
-/// Writes the batches into a new file, each let go as it is written, and checks the row count. `path` is for errors. The caller syncs the file.
+/// Writes the batches into a new file, each let go as it is written, and checks the row count. `path` is for errors.
+/// The caller syncs the file.
 pub(crate) fn write(
     file: File,
     path: &Path,

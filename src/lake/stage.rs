@@ -16,6 +16,7 @@ use super::parquet::{self, Footer};
 use super::{Staged, StagedFile};
 use crate::config;
 use crate::error::{Error, Result};
+use crate::failpoints::{self, reach};
 use crate::model::MicroBatch;
 
 /// How the files of one root are written.
@@ -106,6 +107,7 @@ impl Stager<'_> {
             let (written, file) =
                 parquet::write(file, &path, &format.schema, &format.properties, Some(&footer), part.batches)?;
             unsynced.push((file, path));
+            reach(failpoints::LAKE_FILE_WRITTEN)?;
             if unsynced.len() == SYNCED_AT_ONCE {
                 sync_files(&std::mem::take(&mut unsynced))?;
             }

@@ -36,9 +36,15 @@ fn every_failpoint_lies_on_somebodys_way_and_is_stopped_at_by_a_test() {
         assert!(named(&|file| outside(file) && !tests(file)), "nothing passes {name}");
     }
     // The lists, not the single names: a point that is added to one is stopped at without another word.
-    for list in
-        ["PUBLISH_START", "PUBLISH_TRANSACTION", "INGEST_BATCH", "LAKE_COMMIT", "LAKE_SIDE_FILE_WRITTEN", "TOTALS_SENT"]
-    {
+    for list in [
+        "PUBLISH_START",
+        "PUBLISH_TRANSACTION",
+        "INGEST_BATCH",
+        "LAKE_COMMIT",
+        "LAKE_FILE_WRITTEN",
+        "LAKE_SIDE_FILE_WRITTEN",
+        "TOTALS_SENT",
+    ] {
         let stopped = sources.iter().any(|(file, code)| tests(file) && code.contains(list) && code.contains("armed("));
         assert!(stopped, "no test stops at {list}");
     }

@@ -104,13 +104,6 @@ fn producer_with(kafka: &Kafka, linger_ms: &str) -> ClientConfig {
     let defaults = [PRODUCER.as_slice(), &[("linger.ms", linger_ms)]].concat();
     let mut config = layered(kafka, &defaults, kafka.producer_properties.iter());
     set_all(&mut config, &PRODUCER_FIXED);
-    let number = |name| config.get(name).and_then(|value| value.parse::<u64>().ok());
-    if let (Some(largest), Some(kbytes)) = (number("message.max.bytes"), number("queue.buffering.max.kbytes"))
-        && largest > kbytes * 1024
-    {
-        // One for which the empty queue has no room would wait for ever.
-        set(&mut config, "queue.buffering.max.kbytes", &largest.div_ceil(1024).to_string());
-    }
     config
 }
 
@@ -157,17 +150,34 @@ fn layered<'a>(
     defaults: &[(&str, &str)],
     own: impl Iterator<Item = (&'a String, &'a String)>,
 ) -> ClientConfig {
+    let users: Vec<_> = kafka.properties.iter().chain(own).collect();
     let mut config = ClientConfig::new();
     // Filtering is tracing's business; the wrapper would otherwise ask the `log` crate.
     config.set_log_level(RDKafkaLogLevel::Info);
     set_all(&mut config, &COMMON);
     set_all(&mut config, defaults);
-    for (name, value) in kafka.properties.iter().chain(own) {
+    if let Some(largest) = users.iter().rev().find(|(name, _)| *name == "message.max.bytes")
+        && let Ok(bytes) = largest.1.parse::<u64>()
+    {
+        make_room(&mut config, bytes);
+    }
+    for (name, value) in users {
         set(&mut config, name, value);
     }
     set_all(&mut config, &COMMON_FIXED);
     config.set("bootstrap.servers", &kafka.brokers);
     config
+}
+
+/// Raises our defaults that would keep such a message out: a send queue that has no room for it even when it is empty,
+/// and a fetch, of which the library demands that it is no smaller.
+fn make_room(config: &mut ClientConfig, bytes: u64) {
+    for (name, least) in [("queue.buffering.max.kbytes", bytes.div_ceil(1024)), ("fetch.max.bytes", bytes)] {
+        let ours = config.get(name).and_then(|value| value.parse::<u64>().ok());
+        if ours.is_some_and(|ours| ours < least) {
+            set(config, name, &least.to_string());
+        }
+    }
 }
 
 fn set_all(config: &mut ClientConfig, settings: &[(&str, &str)]) {
@@ -271,14 +281,23 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_allowed_fits_the_queue() {
-        let queue = |bytes: &str| {
-            let own = BTreeMap::from([("message.max.bytes".to_owned(), bytes.to_owned())]);
-            let kafka = Kafka { properties: BTreeMap::new(), producer_properties: own, ..kafka() };
-            transactional_producer(&kafka, "t").get("queue.buffering.max.kbytes").map(str::to_owned)
+    fn a_message_that_is_allowed_fits_queue_and_fetch() {
+        let with = |pairs: &[(&str, &str)]| {
+            let properties = pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let kafka = Kafka { properties, ..kafka() };
+            let (producer, consumer) = (transactional_producer(&kafka, "t"), group_consumer(&kafka));
+            let [queue, fetch] =
+                [(producer, "queue.buffering.max.kbytes"), (consumer, "fetch.max.bytes")].map(|(config, name)| {
+                    config.get(name).map(|value| (value.to_owned(), config.create_native_config().is_ok())).unwrap()
+                });
+            (queue, fetch)
         };
-        assert_eq!(queue("33554432").as_deref(), Some("32768"));
-        assert_eq!(queue("33554433").as_deref(), Some("32769"));
+        let valid = |queue: &str, fetch: &str| ((queue.to_owned(), true), (fetch.to_owned(), true));
+        assert_eq!(with(&[("message.max.bytes", "16777216")]), valid("32768", "16777216"));
+        assert_eq!(with(&[("message.max.bytes", "33554432")]), valid("32768", "33554432"));
+        assert_eq!(with(&[("message.max.bytes", "33554433")]), valid("32769", "33554433"));
+        let own = [("message.max.bytes", "33554433"), ("queue.buffering.max.kbytes", "1024")];
+        assert_eq!(with(&own), valid("1024", "33554433"), "what the user wrote stays");
     }
 
     #[test]

@@ -28,6 +28,8 @@ fn a_plan_is_replayed_with_its_id_and_dropped_when_overtaken() {
     drop(lake);
     let mut lake = place.open();
     assert_eq!(lake.plans().unwrap(), std::slice::from_ref(&first));
+    let staged = lake.stage(planned(&first)).unwrap();
+    assert!(!staged.files[0].staged_name.contains(&first.id), "a plan may be staged twice: {staged:?}");
     commit(&mut lake, &planned(&first));
     assert_eq!(place.report().log.commits[1].batch, first.id);
     assert!(lake.plans().unwrap().is_empty());

@@ -136,6 +136,23 @@ fn a_committed_file_that_is_gone_or_another_stops_recovery_and_names_it() {
 }
 
 #[test]
+fn a_batch_that_cannot_be_staged_leaves_no_file() {
+    for written in 0..3 {
+        let place = Place::new();
+        let (mut lake, _) = place.founded();
+        let stop = armed(failpoints::LAKE_FILE_WRITTEN, written);
+        assert!(lake.stage(batch(0, 0, 100)).is_err(), "it has {written} files or fewer");
+        drop(stop);
+        let folder = place.path("lake_staging").join(lake.staging_name());
+        let left: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left.len(), 1, "beside the lock: {left:?}");
+        drop(lake);
+        commit(&mut place.open(), &batch(0, 0, 100));
+        assert_eq!(place.ids().1, ids_of(0, 0, 100));
+    }
+}
+
+#[test]
 fn a_file_that_has_the_final_name_already_is_never_replaced() {
     let place = Place::new();
     let (mut lake, head) = place.founded();
