@@ -148,6 +148,13 @@ def test_a_run_keeps_its_limits_and_ends_when_it_is_told_to(purchases: Any, even
     assert len(ids) == len(set(ids))
 
 
+def test_runs_that_follow_each_other_at_once_lose_no_event(purchases: Any) -> None:
+    with EventProducer(purchases.config) as producer:
+        made = [producer.run(max_events=2, rate=math.inf) for _ in range(400)]
+    assert [(each.events, each.delivery_errors) for each in made] == [(2, 0)] * 400
+    assert len(values(purchases)) == 800
+
+
 def test_what_was_planted_is_what_is_rejected_reason_by_reason(purchases: Any) -> None:
     planted = {"producer": {"seed": 3, "invalid_share": 0.05, "duplicate_share": 0.05}}
     with EventProducer(purchases.config, overrides=planted) as producer:

@@ -293,6 +293,21 @@ fn an_idempotent_producer_delivers_without_transactions() {
 }
 
 #[test]
+fn what_is_sent_after_an_abort_is_delivered_without_transactions_too() {
+    let topic = topic(&Real, 1);
+    let mut producer = KafkaProducer::idempotent(&kafka("unused")).unwrap();
+    for round in 0..200 {
+        // Rows in the queue and on their way; such as arrived stay, as nothing can take them back.
+        producer.send(&topic.name, &numbered(0..round)).unwrap();
+        producer.abort(PATIENCE).unwrap();
+        publish(&mut producer, &topic.name, &rows([("key", format!("round {round:03}"))]));
+    }
+    let mut values = all_values(&Real, &topic);
+    values.retain(|value| value.starts_with("round"));
+    assert_eq!(values, (0..200).map(|round| format!("round {round:03}")).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_topic_that_does_not_exist_is_named_and_not_made() {
     let name = Real.fresh("absent");
     let mut cluster = Real.cluster();

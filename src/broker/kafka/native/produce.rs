@@ -129,9 +129,14 @@ impl Handle {
         u64::try_from(waiting).unwrap_or_default()
     }
 
-    /// Drops what waits to be sent, so that destroying the handle waits for nothing.
+    /// Drops what waits to be sent or for its acknowledgement. Returns when the library's threads have done so: one that
+    /// is still to come would drop what is sent next, too.
     pub fn purge(&self) {
-        let flags = sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT | sys::RD_KAFKA_PURGE_F_NON_BLOCKING;
+        if self.undelivered() == 0 {
+            // One of the threads may be asking for the address of a broker that has none.
+            return;
+        }
+        let flags = sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT;
         // SAFETY: the handle is a live producer; the flags are valid for it.
         unsafe { sys::rd_kafka_purge(self.ptr(), flags) };
     }
