@@ -100,5 +100,5 @@ fn totals_are_summed_with_allocations_by_batch() {
 
 #[test]
 fn a_parquet_file_is_written_with_allocations_by_page() {
-    assert_few("parquet", 25.0, |input| Box::new(stages::parquet(input, None)));
+    assert_few("parquet", 75.0, |input| Box::new(stages::parquet(input, None)));
 }
