@@ -1,8 +1,8 @@
 """What the status server costs with one viewer: at full speed, and while there is nothing to do.
 
 In pairs of which one has the server switched off, and the other has it on and somebody looking: two consumers or two
-producers that carry the same rows at full speed, one after the other, since beside each other they would share what the
-one takes more; or two whole pipelines that idle at the same time.
+producers that carry the same rows at full speed, one after the other, since beside each other what one takes more would
+slow both; or two whole pipelines that idle, at the same time.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ from compare.sections import Column, Goal, Options, Say, Section, extra
 from compare.services import Services
 
 # Times the rows asked for: two runs of the same differ by tenths of a second, which must be small beside a run.
-SHARE = 4
-# At least: the difference is small beside that of two runs of the same, and only many of them show it.
+TIMES = 4
+# At least: two runs of the same differ by more than the server costs, and only many pairs show it.
 PAIRS = 24
 # As few as give their median an interval.
 IDLE_PAIRS = 6
@@ -52,7 +52,7 @@ _COLUMNS = (
 
 def run(services: Services, options: Options, say: Say) -> Section:
     """Pairs at full speed, then idle ones."""
-    rows = options.size.rows * SHARE
+    rows = options.size.rows * TIMES
     pairs, idle_pairs = max(options.rounds, PAIRS), max(options.rounds, IDLE_PAIRS)
     say(f"filling table and topic with {rows:,} orders")
     services.fill_table(replace(options.size, rows=rows))
@@ -76,11 +76,13 @@ def run(services: Services, options: Options, say: Say) -> Section:
         goals=_goals(samples),
         columns=_COLUMNS,
         notes=(
-            f"{pairs} pairs at full speed, one after the other, in random order; {idle_pairs} idle ones. The viewer "
-            "asks for what the page asks for: the whole state once, then the events, one a second and one for each "
-            "batch and line. What it takes itself is not counted, but it runs on the same cores.",
-            "Processor time is the process's own; waiting, and what broker and database take, is not in it. That "
-            f"without a server over that with one: {_cpu_ratios(samples)}.",
+            f"{pairs} pairs at full speed, the two of a pair one after the other, in random order; {idle_pairs} idle "
+            "pairs, the two at the same time. The viewer asks for what the page asks for: the whole state once, then "
+            "the events, one a second and one for each batch and line. What it takes itself is not counted, but it "
+            "runs on the same cores.",
+            "What the broker does behind a run, such as deleting its topic's files, may fall into the next. Processor "
+            "time is the process's own; waiting, and what broker and database take, is not in it. That without a server "
+            f"over that with one: {_cpu_ratios(samples)}.",
             "The server's thread: the kernel's account of it and of its whole process, when the viewer last looked. "
             "Two runs of the same differ by more than what is asked for, so their median's interval is judged.",
             f"Idle: a producer and a consumer of one configuration, the shipped rhythm, an empty table, {IDLE_SEC:.0f} "

@@ -64,41 +64,41 @@ fn allocations(kind: Kind, rows: usize, stage: impl for<'i> Fn(&'i Input) -> Pas
 }
 
 /// Of twice as many rows over those of once as many, so that what a pass takes as a whole is not in it.
-fn assert_few(name: &str, a_thousand_rows: f64, stage: impl for<'i> Fn(&'i Input) -> Pass<'i>) {
-    for kind in KINDS {
+fn assert_few(name: &str, a_thousand_rows: [f64; 2], stage: impl for<'i> Fn(&'i Input) -> Pass<'i>) {
+    for (kind, allowed) in KINDS.into_iter().zip(a_thousand_rows) {
         let more = allocations(kind, 2 * ROWS, &stage).saturating_sub(allocations(kind, ROWS, &stage));
         let found = more as f64 * 1_000.0 / ROWS as f64;
-        assert!(found <= a_thousand_rows, "{name}, {}: {found:.1} allocations a thousand rows", kind.name());
+        assert!(found <= allowed, "{name}, {}: {found:.1} allocations a thousand rows", kind.name());
     }
 }
 
 #[test]
 fn a_row_of_copy_is_cut_without_an_allocation() {
-    assert_few("copy_decode", 0.0, |input| Box::new(stages::copy_decode(input)));
+    assert_few("copy_decode", [0.0; 2], |input| Box::new(stages::copy_decode(input)));
 }
 
 #[test]
 fn a_row_is_encoded_without_an_allocation() {
-    assert_few("json_encode", 0.0, |input| Box::new(stages::json_encode(input)));
+    assert_few("json_encode", [0.0; 2], |input| Box::new(stages::json_encode(input)));
 }
 
 #[test]
 fn messages_become_columns_with_allocations_by_chunk() {
-    assert_few("json_decode", 10.0, |input| Box::new(stages::json_decode(input)));
+    assert_few("json_decode", [10.0; 2], |input| Box::new(stages::json_decode(input)));
 }
 
 #[test]
 fn only_a_rejected_row_is_validated_with_allocations_of_its_own() {
     let rejected = 1_000.0 / INVALID_EVERY as f64;
-    assert_few("validate", 10.0 + 5.0 * rejected, |input| Box::new(stages::validate(input)));
+    assert_few("validate", [10.0 + 5.0 * rejected; 2], |input| Box::new(stages::validate(input)));
 }
 
 #[test]
 fn totals_are_summed_with_allocations_by_batch() {
-    assert_few("totals", 1.0, |input| Box::new(stages::totals(input)));
+    assert_few("totals", [1.0; 2], |input| Box::new(stages::totals(input)));
 }
 
 #[test]
 fn a_parquet_file_is_written_with_allocations_by_page() {
-    assert_few("parquet", 75.0, |input| Box::new(stages::parquet(input, None)));
+    assert_few("parquet", [10.0, 75.0], |input| Box::new(stages::parquet(input, None)));
 }

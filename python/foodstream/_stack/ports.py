@@ -1,6 +1,6 @@
 """Loopback ports: is one free, and which one to take."""
 
-import random
+import secrets
 import socket
 
 from foodstream._stack.errors import USAGE, StackError
@@ -29,7 +29,8 @@ def is_free(port: int) -> bool:
 def spare(avoid: set[int]) -> int:
     """A free port that nobody asked for by number."""
     for _ in range(_ATTEMPTS):
-        port = random.choice(_SPARE_PORTS)
+        # Whoever seeds `random` alike in several processes would have them choose alike.
+        port = secrets.choice(_SPARE_PORTS)
         if port not in avoid and is_free(port):
             return port
     raise StackError(f"no free port between {_SPARE_PORTS.start} and {_SPARE_PORTS.stop - 1}")
