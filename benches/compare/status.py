@@ -30,7 +30,7 @@ from compare.services import Services
 # Times the rows asked for: two runs of the same differ by tenths of a second, which must be small beside a run.
 TIMES = 4
 # At least: two runs of the same differ by more than the server costs, and only many pairs show it.
-PAIRS = 24
+PAIRS = 40
 # As few as give their median an interval.
 IDLE_PAIRS = 6
 IDLE_SEC = 20.0
@@ -166,12 +166,15 @@ def _cpu_sec(streams: Sequence[Stream]) -> float:
 
 @contextlib.contextmanager
 def _viewer(port: int) -> Iterator[viewer.Seen]:
-    """Looks as long as the block; what came is known behind it."""
+    """Looks as long as the block, and is ready at its begin; what came is known behind it."""
     seen = viewer.Seen()
     process = subprocess.Popen(
         [sys.executable, viewer.__file__, f"http://{ports.LOOPBACK}:{port}/"], stdout=subprocess.PIPE, text=True
     )
+    assert process.stdout is not None
     try:
+        if process.stdout.readline().strip() != viewer.LOOKING:
+            raise Failed("the viewer did not begin to look")
         yield seen
     finally:
         process.terminate()

@@ -1,8 +1,8 @@
 """Somebody who looks at a status page, as a program of its own: ``viewer.py URL`` until it is told to end.
 
 Asks for what the page asks for: the page, the whole state once, and the events. Once a second it looks at what
-the server's thread has taken of its process. Prints how many events it had, and that share, as a JSON object, when it
-ends.
+the server's thread has taken of its process. Prints a line when it begins to look, for its own start takes from the
+processors what a short run needs; and how many events it had, and that share, as a JSON object, when it ends.
 """
 
 import json
@@ -13,6 +13,7 @@ import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+LOOKING = "looking"
 LOOK_EVERY_SEC = 1.0
 # The server is there a moment after its process.
 _RETRY_SEC = 0.02
@@ -35,6 +36,7 @@ def main(url: str) -> None:
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
     seen = Seen()
+    print(LOOKING, flush=True)
     while (state := _answer(f"{url}api/status") if _answer(url) else None) is None and not over.wait(_RETRY_SEC):
         pass
     if state is not None:

@@ -44,9 +44,9 @@ fn values_come_back_exactly_with_the_types_readers_expect() {
 }
 
 #[test]
-fn texts_keep_their_dictionary_while_they_repeat_and_lie_in_small_pages_otherwise() {
+fn texts_that_repeat_have_a_dictionary_and_others_lie_in_small_pages() {
     const ROWS: usize = 20_000;
-    for (distinct, in_dictionary) in [(5_000, ROWS..ROWS + 1), (ROWS, 1..ROWS)] {
+    for (distinct, in_dictionary) in [(5_000, ROWS), (ROWS, 0)] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("texts.parquet");
         let schema: SchemaRef = Arc::new(ArrowSchema::new(vec![Field::new("text", DataType::Utf8, false)]));
@@ -62,7 +62,7 @@ fn texts_keep_their_dictionary_while_they_repeat_and_lie_in_small_pages_otherwis
             assert!(page.buffer().len() <= 256 << 10, "a page of {} bytes", page.buffer().len());
             found += if page.encoding() == Encoding::RLE_DICTIONARY { page.num_values() as usize } else { 0 };
         }
-        assert!(in_dictionary.contains(&found), "of {distinct} distinct texts {found} rows are in the dictionary");
+        assert_eq!(found, in_dictionary, "rows in the dictionary, of {distinct} distinct texts");
     }
 }
 
