@@ -81,8 +81,8 @@ def run(services: Services, options: Options, say: Say) -> Section:
             "the events, one a second and one for each batch and line. What it takes itself is not counted, but it "
             "runs on the same cores.",
             "What the broker does behind a run, such as deleting its topic's files, may fall into the next. Processor "
-            "time is the process's own; waiting, and what broker and database take, is not in it. That without a server "
-            f"over that with one: {_cpu_ratios(samples)}.",
+            "time is the process's own; waiting, and what broker and database take, is not in it. That without a "
+            f"server over that with one: {_cpu_ratios(samples)}.",
             "The server's thread: the kernel's account of it and of its whole process, when the viewer last looked. "
             "Two runs of the same differ by more than what is asked for, so their median's interval is judged.",
             f"Idle: a producer and a consumer of one configuration, the shipped rhythm, an empty table, {IDLE_SEC:.0f} "
