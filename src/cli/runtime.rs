@@ -1,4 +1,4 @@
-//! The one async runtime of the process, made when first needed.
+//! The async runtime of the process, made when first needed, and those of loops that read a lot.
 
 use std::sync::OnceLock;
 
@@ -26,9 +26,29 @@ pub fn shared() -> Result<&'static Runtime> {
     Ok(RUNTIME.get_or_init(|| made))
 }
 
-/// Does the work on one of the runtime's own threads and waits for it. Reading thousands of pieces from a connection
-/// belongs there: the task that drives the connection then hands each piece on without waking another thread.
-pub fn wait_for<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    let runtime = shared()?;
-    runtime.block_on(runtime.spawn(work)).map_err(|panic| Error::bug("the loop panicked").because(panic))?
+/// A runtime for one loop, whose tasks run in the thread that waits for it. Reading thousands of pieces from a connection
+/// belongs there: the task that drives the connection then hands each piece on without waking another thread. Between two
+/// waits nothing runs.
+#[derive(Debug)]
+pub struct InPlace(Option<Runtime>);
+
+impl InPlace {
+    pub fn new() -> Result<Self> {
+        let made = Builder::new_current_thread().thread_name("foodstream-io").enable_all().build();
+        made.map(|runtime| InPlace(Some(runtime)))
+            .map_err(|error| Error::bug("cannot start the async runtime of a loop").because(error))
+    }
+
+    pub fn wait_for<T>(&self, work: impl Future<Output = T>) -> T {
+        self.0.as_ref().expect("only the drop empties it").block_on(work)
+    }
+}
+
+impl Drop for InPlace {
+    fn drop(&mut self) {
+        // A blocking call that is still under way must not hold up the end.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }

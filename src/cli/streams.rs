@@ -55,13 +55,10 @@ pub fn producer(args: &Producer, session: &mut Session) -> Result<i32> {
     let server = status::start(&settings, Role::Producer, session, &monitor, &stop);
     let stopping = stop.clone();
     let done = until_stopped(&stop, move || {
-        let publishing = runtime::wait_for(async move {
+        runtime::InPlace::new()?.wait_for(async {
             let mut producer = compose::producer(&settings, &run, bounded, &stopping).await?;
-            let done = producer.run(bounds).await;
-            Ok((done, producer))
-        });
-        // The producer's end waits for its threads, so it is dropped in this one.
-        publishing?.0
+            producer.run(bounds).await
+        })
     });
     let done = status::end(server, done)?;
     let Some(done) = done else { return Ok(left_undone(session)) };

@@ -21,7 +21,11 @@ use crate::pipeline::replicate::{Bounds, Replicate};
 use crate::publish::state_file;
 use crate::serve::Role;
 
-type Session = Replicate<PollSource>;
+/// The loop, and the runtime its connection lives in.
+struct Session {
+    replicate: Replicate<PollSource>,
+    runtime: runtime::InPlace,
+}
 
 /// Polls a table and publishes its rows to a topic, each exactly once.
 #[pyclass(frozen, module = "foodstream")]
@@ -38,10 +42,11 @@ impl Producer {
         self.handle.serve(Role::Producer);
         move |settings, stop| {
             let run = if started.load(Ordering::Acquire) { run.later() } else { ProducerRun::clone(&run) };
-            let session = runtime::shared()?.block_on(compose::producer(settings, &run, bounded, stop))?;
+            let runtime = runtime::InPlace::new()?;
+            let replicate = runtime.wait_for(compose::producer(settings, &run, bounded, stop))?;
             started.store(true, Ordering::Release);
-            let reports = session.reports();
-            Ok((session, reports))
+            let reports = replicate.reports();
+            Ok((Session { replicate, runtime }, reports))
         }
     }
 }
@@ -82,8 +87,9 @@ impl Producer {
         progress::refuse_unfit(on_progress)?;
         let (bounds, bounded) = (Bounds { once, max_rows, timeout }, once || timeout.is_some());
         let watched = on_progress.is_some();
-        let work = move |session: &mut Session, tell: Tell| {
-            progress::watching(watched, &session.reports(), tell, || runtime::shared()?.block_on(session.run(bounds)))
+        let work = move |Session { replicate, runtime }: &mut Session, tell: Tell| {
+            let reports = replicate.reports();
+            progress::watching(watched, &reports, tell, || runtime.wait_for(replicate.run(bounds)))
         };
         let told = |told| progress::tell(py, on_progress, told);
         let done = self.handle.telling_call(py, self.opener(bounded), work, told)?;
@@ -98,7 +104,7 @@ impl Producer {
 
     /// Read and publish one page; return the number of rows published.
     fn poll(&self, py: Python<'_>) -> PyResult<u64> {
-        let work = |session: &mut Session| runtime::shared()?.block_on(session.poll());
+        let work = |Session { replicate, runtime }: &mut Session| runtime.wait_for(replicate.poll());
         let done = self.handle.call(py, self.opener(true), work)?;
         errors::or_stopped(py, done, 0)
     }

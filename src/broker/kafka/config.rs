@@ -152,8 +152,10 @@ fn layered<'a>(
 ) -> ClientConfig {
     let users: Vec<_> = kafka.properties.iter().chain(own).collect();
     let mut config = ClientConfig::new();
-    // Filtering is tracing's business; the wrapper would otherwise ask the `log` crate.
-    config.set_log_level(RDKafkaLogLevel::Info);
+    // Filtering is tracing's business; the wrapper would otherwise ask the `log` crate. Who asks for librdkafka's own
+    // lines with `debug` gets them.
+    let asked = users.iter().any(|(name, _)| *name == "debug");
+    config.set_log_level(if asked { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     set_all(&mut config, &COMMON);
     set_all(&mut config, defaults);
     if let Some(largest) = users.iter().rev().find(|(name, _)| *name == "message.max.bytes")
@@ -278,6 +280,17 @@ mod tests {
         assert_eq!(consumer.get("isolation.level"), Some("read_committed"));
         assert_eq!(consumer.get("auto.offset.reset"), Some("error"));
         assert_eq!(consumer.get("linger.ms"), None);
+    }
+
+    #[test]
+    fn librdkafka_tells_its_own_lines_only_where_they_are_asked_for() {
+        assert_eq!(group_consumer(&kafka()).log_level, RDKafkaLogLevel::Info);
+        let asking = || BTreeMap::from([("debug".to_owned(), "broker".to_owned())]);
+        let by_all = Kafka { properties: asking(), ..kafka() };
+        let by_producer = Kafka { producer_properties: asking(), ..kafka() };
+        assert_eq!(group_consumer(&by_all).log_level, RDKafkaLogLevel::Debug);
+        assert_eq!(producer(&by_producer).log_level, RDKafkaLogLevel::Debug);
+        assert_eq!(group_consumer(&by_producer).log_level, RDKafkaLogLevel::Info);
     }
 
     #[test]

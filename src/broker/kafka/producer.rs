@@ -37,8 +37,12 @@ const ROOM_WAIT: Duration = Duration::from_millis(5);
 /// (confluentinc/librdkafka#4849).
 const SETTLE_BEFORE_ABORT: Duration = Duration::from_millis(500);
 
-/// A blocking initialisation is cut into such pieces, so that refused credentials end it at once.
-const INIT_SLICE: Duration = Duration::from_millis(500);
+/// A blocking initialisation is cut into pieces, so that refused credentials end it at once. They grow from the first
+/// to the last length. librdkafka asks for the coordinator through the connection of the bootstrap address, often drops
+/// that with the answer outstanding, as it then knows the brokers by name, and asks again after half a second; likewise
+/// while an earlier transaction is being ended. Each call makes it ask at once, unless an answer is on its way.
+const INIT_SLICE_FIRST: Duration = Duration::from_millis(20);
+const INIT_SLICE_LAST: Duration = Duration::from_millis(500);
 
 /// How long a topic's number of partitions is believed: as long as librdkafka believes its own metadata
 /// (`topic.metadata.refresh.interval.ms`). Without an answer in this time the library spreads the rows itself.
@@ -261,9 +265,11 @@ impl TransactionalProducer for KafkaProducer {
             return Ok(());
         }
         let deadline = Instant::now() + timeout;
+        let mut slice = INIT_SLICE_FIRST;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let Err(error) = self.handle.init_transactions(left.min(INIT_SLICE)) else { return Ok(()) };
+            let Err(error) = self.handle.init_transactions(left.min(slice)) else { return Ok(()) };
+            slice = (slice * 2).min(INIT_SLICE_LAST);
             let goes_on = error.retriable && !error.fatal && error::is_passing(error.failure.code);
             if !goes_on || self.handle.context().refusal().is_some() || (self.stopping)() {
                 return Err(self.failed("starting the transactional producer", &error.failure));
