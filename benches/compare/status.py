@@ -30,7 +30,7 @@ from compare.services import Services
 # Times the rows asked for: two runs of the same differ by tenths of a second, which must be small beside a run.
 TIMES = 4
 # At least: two runs of the same differ by more than the server costs, and only many pairs show it.
-PAIRS = 40
+PAIRS = 80
 # As few as give their median an interval.
 IDLE_PAIRS = 6
 IDLE_SEC = 20.0
