@@ -1,4 +1,4 @@
-//! The async runtime of the process, made when first needed, and those of loops that read a lot.
+//! The async runtime of the process, made when first needed, and one for a loop that reads a lot.
 
 use std::sync::OnceLock;
 
@@ -26,29 +26,19 @@ pub fn shared() -> Result<&'static Runtime> {
     Ok(RUNTIME.get_or_init(|| made))
 }
 
-/// A runtime for one loop, whose tasks run in the thread that waits for it. Reading thousands of pieces from a connection
-/// belongs there: the task that drives the connection then hands each piece on without waking another thread. Between two
-/// waits nothing runs.
-#[derive(Debug)]
-pub struct InPlace(Option<Runtime>);
-
-impl InPlace {
-    pub fn new() -> Result<Self> {
-        let made = Builder::new_current_thread().thread_name("foodstream-io").enable_all().build();
-        made.map(|runtime| InPlace(Some(runtime)))
-            .map_err(|error| Error::bug("cannot start the async runtime of a loop").because(error))
-    }
-
-    pub fn wait_for<T>(&self, work: impl Future<Output = T>) -> T {
-        self.0.as_ref().expect("only the drop empties it").block_on(work)
-    }
-}
-
-impl Drop for InPlace {
-    fn drop(&mut self) {
-        // A blocking call that is still under way must not hold up the end.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
+/// Does the work in this thread, on a runtime of its own, and waits for it. Reading thousands of pieces from a connection
+/// belongs there: the task that drives the connection then hands each piece on without waking another thread. Not for
+/// sessions that live on between calls: nobody would hear a server that ends one meanwhile.
+pub fn wait_for<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let made = Builder::new_current_thread().thread_name("foodstream-io").enable_all().build();
+    let runtime = made.map_err(|error| Error::bug("cannot start the async runtime of a loop").because(error))?;
+    let done = runtime.block_on(async {
+        let done = work.await;
+        // A turn for the connections that were let go: they take their leave of the server.
+        tokio::task::yield_now().await;
+        done
+    });
+    // A blocking call that is still under way must not hold up the end.
+    runtime.shutdown_background();
+    done
 }

@@ -55,7 +55,7 @@ pub fn producer(args: &Producer, session: &mut Session) -> Result<i32> {
     let server = status::start(&settings, Role::Producer, session, &monitor, &stop);
     let stopping = stop.clone();
     let done = until_stopped(&stop, move || {
-        runtime::InPlace::new()?.wait_for(async {
+        runtime::wait_for(async {
             let mut producer = compose::producer(&settings, &run, bounded, &stopping).await?;
             producer.run(bounds).await
         })

@@ -28,6 +28,19 @@ pub struct Published {
     pub seconds: f64,
 }
 
+impl Published {
+    /// What came after `before`, which took so long.
+    pub fn since(&self, before: &Published, took: Duration) -> Published {
+        Published {
+            rows: self.rows - before.rows,
+            transactions: self.transactions - before.transactions,
+            polls: self.polls - before.polls,
+            cursor: self.cursor,
+            seconds: took.as_secs_f64(),
+        }
+    }
+}
+
 /// A run of the consumer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ingested {

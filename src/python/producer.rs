@@ -21,11 +21,7 @@ use crate::pipeline::replicate::{Bounds, Replicate};
 use crate::publish::state_file;
 use crate::serve::Role;
 
-/// The loop, and the runtime its connection lives in.
-struct Session {
-    replicate: Replicate<PollSource>,
-    runtime: runtime::InPlace,
-}
+type Session = Replicate<PollSource>;
 
 /// Polls a table and publishes its rows to a topic, each exactly once.
 #[pyclass(frozen, module = "foodstream")]
@@ -42,11 +38,10 @@ impl Producer {
         self.handle.serve(Role::Producer);
         move |settings, stop| {
             let run = if started.load(Ordering::Acquire) { run.later() } else { ProducerRun::clone(&run) };
-            let runtime = runtime::InPlace::new()?;
-            let replicate = runtime.wait_for(compose::producer(settings, &run, bounded, stop))?;
+            let session = runtime::shared()?.block_on(compose::producer(settings, &run, bounded, stop))?;
             started.store(true, Ordering::Release);
-            let reports = replicate.reports();
-            Ok((Session { replicate, runtime }, reports))
+            let reports = session.reports();
+            Ok((session, reports))
         }
     }
 }
@@ -87,9 +82,8 @@ impl Producer {
         progress::refuse_unfit(on_progress)?;
         let (bounds, bounded) = (Bounds { once, max_rows, timeout }, once || timeout.is_some());
         let watched = on_progress.is_some();
-        let work = move |Session { replicate, runtime }: &mut Session, tell: Tell| {
-            let reports = replicate.reports();
-            progress::watching(watched, &reports, tell, || runtime.wait_for(replicate.run(bounds)))
+        let work = move |session: &mut Session, tell: Tell| {
+            progress::watching(watched, &session.reports(), tell, || runtime::shared()?.block_on(session.run(bounds)))
         };
         let told = |told| progress::tell(py, on_progress, told);
         let done = self.handle.telling_call(py, self.opener(bounded), work, told)?;
@@ -104,7 +98,7 @@ impl Producer {
 
     /// Read and publish one page; return the number of rows published.
     fn poll(&self, py: Python<'_>) -> PyResult<u64> {
-        let work = |Session { replicate, runtime }: &mut Session| runtime.wait_for(replicate.poll());
+        let work = |session: &mut Session| runtime::shared()?.block_on(session.poll());
         let done = self.handle.call(py, self.opener(true), work)?;
         errors::or_stopped(py, done, 0)
     }

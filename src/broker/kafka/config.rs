@@ -104,6 +104,7 @@ fn producer_with(kafka: &Kafka, linger_ms: &str) -> ClientConfig {
     let defaults = [PRODUCER.as_slice(), &[("linger.ms", linger_ms)]].concat();
     let mut config = layered(kafka, &defaults, kafka.producer_properties.iter());
     set_all(&mut config, &PRODUCER_FIXED);
+    tell_if_asked(&mut config);
     config
 }
 
@@ -125,7 +126,16 @@ pub fn check_producer(kafka: &Kafka, timeout: Duration) -> ClientConfig {
 pub fn group_consumer(kafka: &Kafka) -> ClientConfig {
     let mut config = consumer(kafka);
     config.set("group.id", &kafka.consumer_group);
+    tell_if_asked(&mut config);
     config
+}
+
+/// Who asks for librdkafka's own lines with `debug` gets those of the clients whose queues are served all the time: of
+/// the others they would pile up.
+fn tell_if_asked(config: &mut ClientConfig) {
+    if config.get("debug").is_some() {
+        config.set_log_level(RDKafkaLogLevel::Debug);
+    }
 }
 
 /// A consumer of no group, for reads between two known offsets.
@@ -152,10 +162,8 @@ fn layered<'a>(
 ) -> ClientConfig {
     let users: Vec<_> = kafka.properties.iter().chain(own).collect();
     let mut config = ClientConfig::new();
-    // Filtering is tracing's business; the wrapper would otherwise ask the `log` crate. Who asks for librdkafka's own
-    // lines with `debug` gets them.
-    let asked = users.iter().any(|(name, _)| *name == "debug");
-    config.set_log_level(if asked { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
+    // Filtering is tracing's business; the wrapper would otherwise ask the `log` crate.
+    config.set_log_level(RDKafkaLogLevel::Info);
     set_all(&mut config, &COMMON);
     set_all(&mut config, defaults);
     if let Some(largest) = users.iter().rev().find(|(name, _)| *name == "message.max.bytes")
@@ -289,7 +297,7 @@ mod tests {
         let by_producer = Kafka { producer_properties: asking(), ..kafka() };
         let tells = |config: ClientConfig| matches!(config.log_level, RDKafkaLogLevel::Debug);
         assert!(!tells(producer(&kafka())) && !tells(group_consumer(&kafka())));
-        assert!(tells(producer(&by_all)) && tells(group_consumer(&by_all)));
+        assert!(tells(producer(&by_all)) && tells(group_consumer(&by_all)) && !tells(admin(&by_all)));
         assert!(tells(producer(&by_producer)) && !tells(group_consumer(&by_producer)));
     }
 

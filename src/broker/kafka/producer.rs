@@ -264,14 +264,17 @@ impl TransactionalProducer for KafkaProducer {
         if !self.transactional {
             return Ok(());
         }
-        let deadline = Instant::now() + timeout;
+        let begun = Instant::now();
+        let deadline = begun + timeout;
         let mut slice = INIT_SLICE_FIRST;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Err(error) = self.handle.init_transactions(left.min(slice)) else { return Ok(()) };
             slice = (slice * 2).min(INIT_SLICE_LAST);
             let goes_on = error.retriable && !error.fatal && error::is_passing(error.failure.code);
-            if !goes_on || self.handle.context().refusal().is_some() || (self.stopping)() {
+            // A broker that is there has answered by then.
+            let gives_up = begun.elapsed() >= INIT_SLICE_LAST && (self.stopping)();
+            if !goes_on || gives_up || self.handle.context().refusal().is_some() {
                 return Err(self.failed("starting the transactional producer", &error.failure));
             }
             if Instant::now() >= deadline {

@@ -141,13 +141,7 @@ impl<S: BoundedSource> Replicate<S> {
         let result = self.run_until(bounds, begun).await;
         self.lines.sum_up();
         self.leave(result).await?;
-        Ok(Published {
-            rows: self.done.rows - before.rows,
-            transactions: self.done.transactions - before.transactions,
-            polls: self.done.polls - before.polls,
-            cursor: self.done.cursor,
-            seconds: self.clock.instant().duration_since(begun).as_secs_f64(),
-        })
+        Ok(self.done.since(&before, self.clock.instant().duration_since(begun)))
     }
 
     /// One page, published and committed; the number of its rows. Bounded: gives up on services that stay away.
@@ -162,8 +156,13 @@ impl<S: BoundedSource> Replicate<S> {
     async fn poll_once(&mut self) -> Result<()> {
         self.options.monitor.enter(Phase::Running);
         self.find_the_way().await?;
-        if self.page_or_recover(self.limit.rows_of_poll()).await?.is_some() {
-            self.commit_or_recover().await?;
+        let before = self.done.rows;
+        // No rows is an answer, so what failed and was recovered from is tried again, but for a commit that held.
+        while !self.stop.is_requested() {
+            let read = self.page_or_recover(self.limit.rows_of_poll()).await?.is_some();
+            if read && (self.commit_or_recover().await? || self.done.rows > before) {
+                break;
+            }
         }
         Ok(())
     }

@@ -140,6 +140,22 @@ async fn a_broker_that_stays_away_makes_a_single_poll_give_up() {
 }
 
 #[tokio::test]
+async fn a_single_poll_that_met_a_failure_publishes_a_page_all_the_same() {
+    let bench = Bench::new(45);
+    let mut replicate = bench.open(|_| {});
+    // After a failed page a smaller one is asked for.
+    for after_rows in [0, 5] {
+        bench.table.fail_next(after_rows, away());
+        assert_eq!(replicate.poll().await.unwrap(), 5, "after {after_rows} rows");
+    }
+    for fault in [Fault::CommitAnswerLost, Fault::CommitRequestLost] {
+        bench.broker.inject(fault);
+        assert_eq!(replicate.poll().await.unwrap(), 10, "{fault:?}");
+    }
+    assert_eq!(bench.published(), all(30));
+}
+
+#[tokio::test]
 async fn a_table_that_never_answers_makes_a_bounded_run_give_up() {
     let mut bench = Bench::new(5);
     bench.options.retry.start_timeout = Duration::from_millis(20);
