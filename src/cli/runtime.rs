@@ -1,8 +1,9 @@
 //! The async runtime of the process, made when first needed, and one for a loop that reads a lot.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::error::{Error, Result};
 
@@ -26,6 +27,16 @@ pub fn shared() -> Result<&'static Runtime> {
     Ok(RUNTIME.get_or_init(|| made))
 }
 
+/// What a server that answers needs to hear that a connection ends.
+const LEAVE_TIME: Duration = Duration::from_millis(100);
+
+/// The tasks of connections that were let go take their leave of the server, and end.
+async fn connections_gone() {
+    while Handle::current().metrics().num_alive_tasks() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// Does the work in this thread, on a runtime of its own, and waits for it. Reading thousands of pieces from a connection
 /// belongs there: the task that drives the connection then hands each piece on without waking another thread. Not for
 /// sessions that live on between calls: nobody would hear a server that ends one meanwhile.
@@ -34,8 +45,7 @@ pub fn wait_for<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = made.map_err(|error| Error::bug("cannot start the async runtime of a loop").because(error))?;
     let done = runtime.block_on(async {
         let done = work.await;
-        // A turn for the connections that were let go: they take their leave of the server.
-        tokio::task::yield_now().await;
+        let _ = tokio::time::timeout(LEAVE_TIME, connections_gone()).await;
         done
     });
     // A blocking call that is still under way must not hold up the end.
