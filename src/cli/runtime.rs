@@ -27,7 +27,7 @@ pub fn shared() -> Result<&'static Runtime> {
     Ok(RUNTIME.get_or_init(|| made))
 }
 
-/// What a server that answers needs to hear that a connection ends.
+/// For the ends of connections, which wait for no answer; more than enough where the socket takes what is written.
 const LEAVE_TIME: Duration = Duration::from_millis(100);
 
 /// The tasks of connections that were let go take their leave of the server, and end.

@@ -130,8 +130,8 @@ pub fn group_consumer(kafka: &Kafka) -> ClientConfig {
     config
 }
 
-/// Who asks for librdkafka's own lines with `debug` gets those of the clients whose queues are served all the time: of
-/// the others they would pile up.
+/// Who asks for librdkafka's own lines with `debug` gets those of the clients whose queues are served again and again:
+/// of the others they would pile up.
 fn tell_if_asked(config: &mut ClientConfig) {
     if config.get("debug").is_some() {
         config.set_log_level(RDKafkaLogLevel::Debug);

@@ -144,7 +144,8 @@ impl<S: BoundedSource> Replicate<S> {
         Ok(self.done.since(&before, self.clock.instant().duration_since(begun)))
     }
 
-    /// One page, published and committed; the number of its rows. Bounded: gives up on services that stay away.
+    /// One page, published and committed; the number of its rows, and of those of an earlier call's commit that turns out
+    /// to have held. Bounded: gives up on services that stay away.
     pub async fn poll(&mut self) -> Result<u64> {
         let before = self.done.rows;
         self.backoff = Backoff::new(&self.options.retry, true, &self.options.monitor);

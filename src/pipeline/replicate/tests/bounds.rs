@@ -95,6 +95,19 @@ async fn a_stop_in_the_middle_commits_what_was_handed_on_and_the_next_run_goes_o
 }
 
 #[tokio::test]
+async fn a_stop_ends_a_single_poll_that_waits_for_a_server() {
+    let bench = Bench::new(5);
+    let (table, stop) = (bench.table.clone(), bench.stop.clone());
+    let mut replicate = bench.open(move |page| {
+        assert_eq!(page, 1, "nothing is asked for after a stop");
+        table.fail_next(0, away());
+        stop.request();
+    });
+    assert_eq!(replicate.poll().await.unwrap(), 0);
+    assert!(bench.published().is_empty());
+}
+
+#[tokio::test]
 async fn a_stop_ends_the_waiting_for_a_server_and_for_a_broker() {
     let bench = Bench::new(3);
     bench.server.lock().unwrap().clock_failures = usize::MAX;
