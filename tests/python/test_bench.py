@@ -1,7 +1,9 @@
 """The benchmark's accounts, its judgement and its report; the contests themselves are run by `make bench`."""
 
 import json
+import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,7 +13,17 @@ from pathlib import Path
 import pytest
 
 from compare import report
-from compare.contest import Contestant, Outcome, Sample, Spread, contest, of_median, ratios, runs_until_steady
+from compare.contest import (
+    Contestant,
+    Outcome,
+    Sample,
+    Spread,
+    contest,
+    of_many_ratios,
+    of_median,
+    ratios,
+    runs_until_steady,
+)
 from compare.measure import kept, merged
 from compare.process import Failed, Usage, run
 from compare.sections import SPEED, Column, Goal, Section, extra
@@ -176,6 +188,34 @@ def test_a_ratio_is_made_of_two_runs_of_one_round() -> None:
 def test_many_rounds_tell_where_the_median_lies(count: int, rank: int) -> None:
     values = [float(value) for value in range(count, 0, -1)]
     assert of_median(values) == Spread(median=(count + 1) / 2, least=rank, most=count + 1 - rank)
+
+
+# The greatest sum of ranks on one side that five in a hundred do not exceed, as printed tables have it.
+@pytest.mark.parametrize(("count", "critical"), [(10, 8), (20, 52), (25, 89)])
+def test_the_interval_of_many_ratios_is_wilcoxons(count: int, critical: int) -> None:
+    draw = random.Random(count)
+    values = [math.exp(draw.gauss(0, 0.1)) for _ in range(count)]
+    found = of_many_ratios(values)
+    for end, side in ((found.least, -1), (found.most, 1)):
+        outside, inside = (end * math.exp(step * side * 1e-9) for step in (1, -1))
+        assert (ranks_beyond(values, outside, side), ranks_beyond(values, inside, side)) == (critical, critical + 1)
+
+
+def ranks_beyond(values: list[float], ratio: float, side: int) -> int:
+    """Wilcoxon's sum: by distance from the ratio, the ranks of what lies on one side of it."""
+    distances = sorted((side * math.log(value / ratio) for value in values), key=abs)
+    return sum(rank for rank, distance in enumerate(distances, 1) if distance > 0)
+
+
+def test_a_few_wild_ratios_hardly_move_the_middle_of_many() -> None:
+    shuffle = random.Random(7)
+    calm = [math.exp(shuffle.gauss(math.log(0.99), 0.03)) for _ in range(150)]
+    found = of_many_ratios(calm)
+    assert found.least < 0.99 < found.most < found.least + 0.012
+    wild = of_many_ratios([*calm, 1.5, 1.5, 0.6, 1.4])
+    assert abs(wild.median - found.median) < 0.002
+    with pytest.raises(ValueError, match="9 ratios are too few"):
+        of_many_ratios([1.0] * 9)
 
 
 @pytest.mark.parametrize(
