@@ -198,8 +198,8 @@ def _share(outcome: Outcome) -> float:
 
 def _goals(samples: Sequence[Sample]) -> list[Goal]:
     def kept(side: str) -> Goal:
-        found = ratios(samples, _of(side, OFF), _of(side, ON), wall, of_many_ratios)
-        return Goal(f"rows/s of the {side} with server and viewer over without", 0.98, None, True, found)
+        name = f"rows/s of the {side} with server and viewer over without"
+        return Goal(name, 0.98, None, True, _without_over_with(samples, side, wall))
 
     def share(side: str) -> Goal:
         shares = [sample.outcome.extra[_SERVER] for sample in samples if sample.contestant == _of(side, ON)]
@@ -210,8 +210,12 @@ def _goals(samples: Sequence[Sample]) -> list[Goal]:
     return [*(share(side) for side in SIDES), *(kept(side) for side in SIDES), idle]
 
 
+def _without_over_with(samples: Sequence[Sample], side: str, figure: Callable[[Outcome], float]) -> Spread | None:
+    return ratios(samples, _of(side, OFF), _of(side, ON), figure, of_many_ratios)
+
+
 def _cpu_ratios(samples: Sequence[Sample]) -> str:
-    found = {side: ratios(samples, _of(side, OFF), _of(side, ON), cpu, of_many_ratios) for side in SIDES}
+    found = {side: _without_over_with(samples, side, cpu) for side in SIDES}
     texts = (f"{side} {each.median:.3f} [{each.least:.3f}–{each.most:.3f}]" for side, each in found.items() if each)
     return ", ".join(texts)
 
